@@ -1,0 +1,34 @@
+"""What an action may know of the step it runs for, if it declares a parameter named ``context``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    import logging
+    from datetime import datetime
+
+
+class StepContext(Struct, frozen=True):
+    """One attempt of one step.
+
+    Attributes:
+        execution_id: Of the execution.
+        workflow_id: Of its workflow.
+        step: Key of the step in ``ExecutionState.steps``.
+        attempt: Number of this attempt; the first is 1.
+        idempotency_key: The same on every attempt of this step of this execution: hand it to whatever must not be
+            done twice, since an attempt that was cut off runs again.
+        deadline: When this attempt is cancelled; None without a ``timeout``.
+        logger: Named ``treadle.actions``; its records carry the fields above in ``extra``.
+    """
+
+    execution_id: str
+    workflow_id: str
+    step: str
+    attempt: int
+    idempotency_key: str
+    deadline: datetime | None
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger]

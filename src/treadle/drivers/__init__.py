@@ -1,0 +1,1 @@
+"""Drivers carry out what the machine decides: time, randomness, durability, running actions."""

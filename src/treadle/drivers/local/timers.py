@@ -1,0 +1,76 @@
+"""One wake-up for all executions: the earliest time at which a state wants ``TimeReached``."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from treadle.drivers.local.clock import Clock
+
+LONGEST_SLEEP_SECONDS = 30.0
+"""The wall clock may jump ahead while the loop sleeps by the monotonic one, so it looks again at least this often."""
+
+
+class Timers:
+    """Due times by key, with one loop timer for the earliest.
+
+    Args:
+        clock: The engine's time.
+        due: Called with the keys whose time has come, in order of their time.
+    """
+
+    def __init__(self, clock: Clock, due: Callable[[list[str]], None]) -> None:
+        self._clock = clock
+        self._due = due
+        self._wanted: dict[str, int] = {}
+        self._heap: list[tuple[int, str]] = []
+        self._handle: asyncio.TimerHandle | None = None
+        self._handle_at = 0
+
+    def set(self, key: str, at: int | None) -> None:
+        """Wake ``key`` at ``at``, or (None) not at all; takes the place of what was set before."""
+        if at is None:
+            self._wanted.pop(key, None)
+        elif self._wanted.get(key) != at:
+            self._wanted[key] = at
+            heapq.heappush(self._heap, (at, key))
+            if self._handle is None or at < self._handle_at:
+                self._arm()
+
+    def stop(self) -> None:
+        """Wake nothing more. Safe twice."""
+        self._wanted.clear()
+        self._heap.clear()
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        heap, wanted = self._heap, self._wanted
+        while heap and wanted.get(heap[0][1]) != heap[0][0]:
+            heapq.heappop(heap)
+        if heap:
+            self._handle_at = heap[0][0]
+            seconds = max(0.0, (self._handle_at - self._clock.now_ms()) / 1000)
+            loop = asyncio.get_running_loop()
+            self._handle = loop.call_later(min(seconds, LONGEST_SLEEP_SECONDS), self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        now = self._clock.now_ms()
+        keys: list[str] = []
+        while self._heap and self._heap[0][0] <= now:
+            at, key = heapq.heappop(self._heap)
+            if self._wanted.get(key) == at:
+                del self._wanted[key]
+                keys.append(key)
+        if keys:
+            self._due(keys)
+        self._arm()

@@ -1,0 +1,115 @@
+"""What an engine needs of a driver, whatever it stands on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Raw, Struct
+
+from treadle.model import Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+    from datetime import timedelta
+
+    from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent
+
+
+class Order(Struct, frozen=True):
+    """What an execution is started with.
+
+    Attributes:
+        execution_id: Its name.
+        workflow: Valid.
+        input: JSON object, checked.
+        priority: Ready steps of a higher one start first.
+        tags: Shown in lists.
+    """
+
+    execution_id: str
+    workflow: Workflow
+    input: Raw
+    priority: int = 0
+    tags: dict[str, str] = {}
+
+
+class Health(Struct, frozen=True):
+    """Whether the driver takes work.
+
+    Attributes:
+        ok: True while it does.
+        reason: Why not; ``""`` while it does.
+        quarantined: Why, by id of each execution that was set aside because its log is damaged.
+        unregistered: Names of actions that steps wait for because nothing is registered under them.
+    """
+
+    ok: bool
+    reason: str = ""
+    quarantined: dict[str, str] = {}
+    unregistered: tuple[str, ...] = ()
+
+
+class Driver(Protocol):
+    """Runs executions. Every verb may be called concurrently, between ``open`` and ``close``."""
+
+    async def open(self, recover: str | Collection[str]) -> None:
+        """Make ready and go on with open executions: ``"all"``, ``"none"``, or those of the given ids.
+
+        Raises:
+            StoreError: The log cannot be read or written, or is in use.
+        """
+
+    async def start(self, order: Order) -> str:
+        """Create and begin an execution; return its id once that is durable.
+
+        Raises:
+            ConflictError: The id is taken by another definition or input.
+            StoreError: The log does not take work now.
+        """
+
+    async def pause(self, execution_id: str) -> bool:
+        """Start nothing new. True if it is paused, by this call or before. Durable on return.
+
+        Raises:
+            NotFoundError: No such execution. So for every verb below.
+        """
+
+    async def resume(self, execution_id: str, inputs: Raw | None) -> bool:
+        """Go on, with ``inputs`` merged; False if there was nothing to resume.
+
+        Raises:
+            ValidationError: The merged input breaks the workflow's ``input_schema``; nothing changed.
+        """
+
+    async def cancel(self, execution_id: str, reason: str) -> bool:
+        """Begin to cancel; False if the execution has ended. Durable on return, CANCELLED a little later."""
+
+    async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:
+        """Return the state once the execution has ended or (unless ``until_ended``) rests in PAUSED."""
+
+    async def state(self, execution_id: str) -> ExecutionState:
+        """Return what is committed of one execution."""
+
+    async def list(
+        self,
+        *,
+        statuses: Sequence[ExecutionStatus],
+        workflow_id: str,
+        tags: dict[str, str],
+        limit: int,
+        before: int | None,
+    ) -> tuple[list[ExecutionSummary], int | None]:
+        """Return a page, newest first, and the key of the page after it (None: there is none)."""
+
+    async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
+        """Return all events of one execution."""
+
+    def watch(self, execution_id: str | None, after: int | None) -> AsyncIterator[HistoryEvent]:
+        """Give committed events in commit order: of one execution until it has ended, or of all until ``close``."""
+
+    @property
+    def health(self) -> Health:
+        """Return whether it takes work."""
+
+    async def close(self, grace: timedelta) -> None:
+        """Let attempts in flight end for ``grace``, interrupt the rest, and close. Safe twice."""

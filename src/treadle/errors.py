@@ -1,0 +1,169 @@
+"""Every error treadle raises.
+
+::
+
+    TreadleError
+    ├── ValidationError        the definition or an argument is wrong    .problems: every one, with its path
+    │   └── ExpressionError    an expression cannot be read or evaluated .source .column
+    ├── NotFoundError          no such execution, workflow, action       .kind .name
+    ├── ConflictError          the call does not fit the current status  .execution_id .status
+    ├── AgentExecutionError    an action failed for good                 .task_id .reason
+    ├── StoreError             the log could not be read or written      .path
+    │   ├── StoreLockedError   another process runs this file            .path .pid
+    │   └── QuarantineError    one execution's log is damaged            .path .execution_id
+    └── ReplayError            log and definition disagree               .execution_id .sequence
+
+Each has a stable ``code`` for HTTP, the command line and logs. Ids are attributes; nobody parses messages. Every
+constructor argument is handed to ``super().__init__`` so that errors survive pickling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from treadle.model import Problem
+
+
+class TreadleError(Exception):
+    """Base of every error of treadle."""
+
+    code: ClassVar[str] = "treadle"
+
+
+class ValidationError(TreadleError):
+    """The definition or an argument is wrong.
+
+    Raised by an action, it says that the call can never succeed: the step fails at once, without a retry.
+
+    Attributes:
+        message: What is wrong, in one or more lines.
+        problems: Every problem found, each with its path; empty where a single argument is wrong.
+    """
+
+    code = "validation"
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message, tuple(problems))
+        self.message = message
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ExpressionError(ValidationError):
+    """An expression cannot be read, or cannot be evaluated on the values it met.
+
+    Attributes:
+        source: The expression.
+        column: 1-based column of the place in ``source``; 0 where no single place is at fault.
+    """
+
+    code = "expression"
+
+    def __init__(self, message: str, source: str = "", column: int = 0) -> None:
+        super().__init__(message)
+        self.args = (message, source, column)
+        self.source = source
+        self.column = column
+
+
+class NotFoundError(TreadleError):
+    """There is no execution, workflow or action of that name."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(kind, name)
+        self.kind = kind
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"no {self.kind} named {self.name!r}"
+
+
+class ConflictError(TreadleError):
+    """The call does not fit what is already there."""
+
+    code = "conflict"
+
+    def __init__(self, message: str, execution_id: str, status: str = "") -> None:
+        super().__init__(message, execution_id, status)
+        self.message = message
+        self.execution_id = execution_id
+        self.status = status
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class AgentExecutionError(TreadleError):
+    """An action failed; raised by actions for failures that a retry may cure.
+
+    The name of the first parameter is inherited from the engine that treadle grew out of.
+    """
+
+    code = "action_failed"
+
+    def __init__(self, task_id: str, reason: str) -> None:
+        super().__init__(task_id, reason)
+        self.task_id = task_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.task_id}: {self.reason}"
+
+
+class StoreError(TreadleError):
+    """The log could not be read or written. Its outcome is unknown: read again or stop, never guess."""
+
+    code = "store"
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message, path)
+        self.message = message
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class StoreLockedError(StoreError):
+    """Another process runs this database file. ``pid`` is 0 where the holder did not leave its number."""
+
+    code = "store_locked"
+
+    def __init__(self, path: str, pid: int = 0) -> None:
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(f"already in use by {holder}; one engine runs a file at a time", path)
+        self.args = (path, pid)
+        self.pid = pid
+
+
+class QuarantineError(StoreError):
+    """The log of one execution is damaged; it is set aside by name and all others go on."""
+
+    code = "quarantine"
+
+    def __init__(self, message: str, path: str, execution_id: str) -> None:
+        super().__init__(f"execution {execution_id!r} is damaged: {message}", path)
+        self.args = (message, path, execution_id)
+        self.execution_id = execution_id
+
+
+class ReplayError(TreadleError):
+    """The log and the definition disagree; one of them was changed by something other than treadle."""
+
+    code = "replay"
+
+    def __init__(self, message: str, execution_id: str = "", sequence: int = 0) -> None:
+        super().__init__(message, execution_id, sequence)
+        self.message = message
+        self.execution_id = execution_id
+        self.sequence = sequence
+
+    def __str__(self) -> str:
+        return self.message

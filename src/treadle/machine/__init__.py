@@ -1,0 +1,39 @@
+"""The pure machine: from a definition and the events so far it says what happens next.
+
+No clock, no I/O, no asyncio, no randomness. A driver feeds inputs to ``advance``, lets admission choose among the ready
+steps, calls ``start`` for the chosen, makes the turn durable, and only then carries out its commands.
+"""
+
+from __future__ import annotations
+
+from treadle.machine.advance import advance, start
+from treadle.machine.commands import CancelStep, Command, ReadyStep, RunStep
+from treadle.machine.fold import apply, fold
+from treadle.machine.plan import OnMissingInput, Plan, compile  # noqa: A004 - the house's word for it
+from treadle.machine.snapshot import execution_output, snapshot
+from treadle.machine.state import State
+from treadle.machine.turn import Turn
+from treadle.machine.view import StateView
+from treadle.machine.wire import decode_events, describe_events, encode_events
+
+__all__ = [
+    "CancelStep",
+    "Command",
+    "OnMissingInput",
+    "Plan",
+    "ReadyStep",
+    "RunStep",
+    "State",
+    "StateView",
+    "Turn",
+    "advance",
+    "apply",
+    "compile",
+    "decode_events",
+    "describe_events",
+    "encode_events",
+    "execution_output",
+    "fold",
+    "snapshot",
+    "start",
+]

@@ -1,0 +1,54 @@
+"""What the machine asks of the driver. A command is carried out only after the turn that holds it is durable.
+
+There is no command for time: ``State.wake_at`` says when the driver has to send ``TimeReached``, so that there is
+nothing to set, to clear, or to lose.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from treadle.model import Node
+
+
+class RunStep(Struct, frozen=True):
+    """Call the action of ``node`` and report what came of it as ``ActionReturned`` or ``ActionRaised``.
+
+    Attributes:
+        step: Key of the step.
+        attempt: Number of this attempt; the first is 1.
+        node: The definition: action, timeout, schemas.
+        parameters: JSON object of keyword arguments.
+    """
+
+    step: str
+    attempt: int
+    node: Node
+    parameters: Raw
+
+
+class CancelStep(Struct, frozen=True):
+    """Cancel this attempt and report ``ActionCancelled`` when it has ended, or has been given up after the grace."""
+
+    step: str
+    attempt: int
+
+
+Command: TypeAlias = RunStep | CancelStep
+
+
+class ReadyStep(Struct, frozen=True):
+    """A step that needs only a slot.
+
+    Attributes:
+        step: Its key, to hand to ``start``.
+        order: Its place in the definition: among equals the lower starts first.
+    """
+
+    step: str
+    order: int

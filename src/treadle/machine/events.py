@@ -1,0 +1,271 @@
+"""Facts: what has happened, in the past tense, each with the time the driver gave it.
+
+The log of an execution is a list of these, and every state is a fold over it (``state.apply``). An event carries what
+was *decided*, so that folding evaluates nothing. ``at`` is milliseconds since the epoch; ``step`` is the key of the
+step in ``ExecutionState.steps``. Payloads stay the JSON bytes they were accepted as (``Raw``): the same bytes serve
+log, feed and HTTP, and are read only when an expression asks for them.
+
+An event's kind on the wire is its class name. A field is only ever added, with a default; see ``wire``.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Raw, Struct
+
+from treadle.model import StepError
+
+
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=True, kw_only=True):
+    """Base of every event.
+
+    Attributes:
+        at: When it happened, in milliseconds since the epoch.
+    """
+
+    at: int
+
+
+class ExecutionCreated(Event, frozen=True):
+    """The execution exists, pinned to a definition. ``input`` is what it was started with."""
+
+    execution_id: str
+    workflow_id: str
+    definition_hash: str
+    input: Raw
+    priority: int = 0
+    tags: dict[str, str] = {}
+
+
+class ExecutionStarted(Event, frozen=True):
+    """It runs; its entries are reached."""
+
+
+class StepReady(Event, frozen=True):
+    """The step needs nothing more than a slot: its own condition was taken, or its wait is over."""
+
+    step: str
+
+
+class StepStarted(Event, frozen=True):
+    """An attempt is about to call the action.
+
+    Attributes:
+        parameters: Resolved parameters, on the first attempt only; None where they hold no expression, or as before.
+    """
+
+    step: str
+    attempt: int
+    parameters: Raw | None = None
+
+
+class StepSucceeded(Event, frozen=True):
+    """The action returned ``output``."""
+
+    step: str
+    attempt: int
+    output: Raw
+
+
+class TriggerPassed(Event, frozen=True):
+    """A trigger was reached; its output is the input."""
+
+    step: str
+
+
+class AttemptFailed(Event, frozen=True):
+    """The attempt failed and another follows.
+
+    Attributes:
+        delay_ms: Wait before the next attempt.
+        due: When it is over, in milliseconds on the execution's own clock.
+        timed_out: The attempt was longer than its timeout.
+    """
+
+    step: str
+    attempt: int
+    error: StepError
+    delay_ms: int
+    due: int
+    timed_out: bool = False
+
+
+class AttemptInterrupted(Event, frozen=True):
+    """The attempt was cut off by a crash or a shutdown. No failure: it runs again under the next number."""
+
+    step: str
+    attempt: int
+
+
+class StepFailed(Event, frozen=True):
+    """The step failed for good. ``attempt`` is 0 where no attempt was made."""
+
+    step: str
+    attempt: int
+    error: StepError
+
+
+class StepTimedOut(Event, frozen=True):
+    """The step ran out of time: its last attempt, or all of them together (``total_timeout``)."""
+
+    step: str
+    attempt: int
+    error: StepError
+
+
+class FailureHandled(Event, frozen=True):
+    """The failure does not fail the execution.
+
+    Attributes:
+        by: ``connection``: a failure or always connection is taken; ``continue_on_error``: it is passed over.
+    """
+
+    step: str
+    by: str
+
+
+class StepSkipped(Event, frozen=True):
+    """The step will not run.
+
+    Attributes:
+        reason: ``join`` (it can no longer be met) or ``condition`` (its own was not taken).
+        passes: Its outgoing connections go on as after a success (``on_skip: pass``).
+        missing: Path of the missing name that its condition met; ``""`` for none.
+    """
+
+    step: str
+    reason: str
+    passes: bool = False
+    missing: str = ""
+
+
+class StepPaused(Event, frozen=True):
+    """The step asks for input: ``missing`` names what it needs, such as ``input.email``."""
+
+    step: str
+    missing: tuple[str, ...]
+
+
+class StepCancelled(Event, frozen=True):
+    """The step was started or waiting and will not go on."""
+
+    step: str
+
+
+class LateResultIgnored(Event, frozen=True):
+    """An attempt that had been given up ended after all; what it gave is not used."""
+
+    step: str
+    attempt: int
+
+
+class ConnectionDecided(Event, frozen=True):
+    """A conditional connection was decided.
+
+    Attributes:
+        connection: Its place in the definition, from 0.
+        taken: True: active; False: dead.
+        missing: Path of the missing name that its condition met; ``""`` for none.
+    """
+
+    connection: int
+    source: str
+    target: str
+    taken: bool
+    missing: str = ""
+
+
+class ExecutionPaused(Event, frozen=True):
+    """Nothing new starts.
+
+    Attributes:
+        waiting_for: Names of the missing inputs, where that is why; empty where somebody asked for the pause.
+        request: Id of the request, so that it is not carried out twice; ``""`` for none.
+    """
+
+    waiting_for: tuple[str, ...] = ()
+    request: str = ""
+
+
+class ExecutionResumed(Event, frozen=True):
+    """It goes on; ``inputs`` (None for none) were merged over the input."""
+
+    inputs: Raw | None = None
+    request: str = ""
+
+
+class ExecutionHalted(Event, frozen=True):
+    """An unhandled failure: nothing new starts, attempts in flight end, then it is FAILED."""
+
+    error: StepError
+
+
+class CancelRequested(Event, frozen=True):
+    """Somebody asked to cancel: attempts in flight are cancelled, then it is CANCELLED."""
+
+    reason: str = ""
+    request: str = ""
+
+
+class DeadlinePassed(Event, frozen=True):
+    """The execution's own timeout passed: attempts in flight are cancelled, then it is TIMED_OUT."""
+
+    error: StepError
+
+
+class ExecutionCompleted(Event, frozen=True):
+    """It ended well.
+
+    Attributes:
+        output: What the definition's ``output`` gave; None where that is the output of its leaves.
+    """
+
+    output: Raw | None = None
+
+
+class ExecutionFailed(Event, frozen=True):
+    """It ended with an unhandled failure."""
+
+    error: StepError
+
+
+class ExecutionCancelled(Event, frozen=True):
+    """It ended because somebody asked."""
+
+    error: StepError
+
+
+class ExecutionTimedOut(Event, frozen=True):
+    """It ended because its time was over."""
+
+    error: StepError
+
+
+AnyEvent: TypeAlias = (
+    ExecutionCreated
+    | ExecutionStarted
+    | StepReady
+    | StepStarted
+    | StepSucceeded
+    | TriggerPassed
+    | AttemptFailed
+    | AttemptInterrupted
+    | StepFailed
+    | StepTimedOut
+    | FailureHandled
+    | StepSkipped
+    | StepPaused
+    | StepCancelled
+    | LateResultIgnored
+    | ConnectionDecided
+    | ExecutionPaused
+    | ExecutionResumed
+    | ExecutionHalted
+    | CancelRequested
+    | DeadlinePassed
+    | ExecutionCompleted
+    | ExecutionFailed
+    | ExecutionCancelled
+    | ExecutionTimedOut
+)

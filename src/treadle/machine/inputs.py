@@ -1,0 +1,109 @@
+"""What arrives: everything a driver may tell the machine. ``advance`` turns inputs into events and commands.
+
+Each has ``at``, the driver's time in milliseconds since the epoch; times may not go back within one execution (the
+driver holds a clock that jumped back until it has caught up).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Raw, Struct
+
+from treadle.model import StepError
+
+
+class Input(Struct, frozen=True, kw_only=True):
+    """Base of every input."""
+
+    at: int
+
+
+class StartRequested(Input, frozen=True):
+    """Create the execution and begin. ``input`` is a JSON object."""
+
+    execution_id: str
+    input: Raw
+    priority: int = 0
+    tags: dict[str, str] = {}
+
+
+class ActionReturned(Input, frozen=True):
+    """The attempt's action returned ``output``, already checked."""
+
+    step: str
+    attempt: int
+    output: Raw
+
+
+class ActionRaised(Input, frozen=True):
+    """The attempt's action failed.
+
+    Attributes:
+        error: What to record.
+        names: Class names along the error's MRO, for ``non_retryable``.
+        permanent: No retry can cure it.
+        timed_out: It was longer than the attempt's timeout.
+        retry_after_ms: Shortest wait before the next attempt that the error asks for.
+        draw: Uniform random number in [0, 1) for jitter, drawn by the driver so that replay is exact.
+    """
+
+    step: str
+    attempt: int
+    error: StepError
+    names: tuple[str, ...] = ()
+    permanent: bool = False
+    timed_out: bool = False
+    retry_after_ms: int = 0
+    draw: float = 0.0
+
+
+class ActionCancelled(Input, frozen=True):
+    """The attempt ended, or was given up, because the machine had asked to cancel it."""
+
+    step: str
+    attempt: int
+
+
+class ActionInterrupted(Input, frozen=True):
+    """The attempt was cut off by a crash or a shutdown; nothing is known of what it did."""
+
+    step: str
+    attempt: int
+
+
+class TimeReached(Input, frozen=True):
+    """The time is ``at``; sent when ``State.wake_at`` is reached. Sending it early or twice does no harm."""
+
+
+class PauseRequested(Input, frozen=True):
+    """Start nothing new. ``request`` names the request, so that it counts once; ``""`` for none."""
+
+    request: str = ""
+
+
+class ResumeRequested(Input, frozen=True):
+    """Go on, with ``inputs`` (a JSON object, None for none) merged over the input."""
+
+    inputs: Raw | None = None
+    request: str = ""
+
+
+class CancelExecutionRequested(Input, frozen=True):
+    """Cancel what runs and end."""
+
+    reason: str = ""
+    request: str = ""
+
+
+AnyInput: TypeAlias = (
+    StartRequested
+    | ActionReturned
+    | ActionRaised
+    | ActionCancelled
+    | ActionInterrupted
+    | TimeReached
+    | PauseRequested
+    | ResumeRequested
+    | CancelExecutionRequested
+)

@@ -1,0 +1,422 @@
+"""The values everyone shares: the workflow as data, statuses, and the public state of an execution.
+
+Durations are whole milliseconds and points in time are ``datetime`` in UTC here; ``definition`` reads and writes the
+forms people type. A ``Workflow`` is plain data: its canonical bytes name it (``definition_hash``) and are what the
+store keeps, so that an execution goes on with the graph it began with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from enum import Enum
+from typing import Any, NewType, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+JsonValue: TypeAlias = Any
+"""``None``, ``bool``, ``int``, finite ``float``, ``str``, ``list`` of these, or ``dict`` from ``str`` to these."""
+
+ExecutionId = NewType("ExecutionId", str)
+NodeId = NewType("NodeId", str)
+
+FORMAT_VERSION = 1
+"""Version of the definition format; written as ``treadle: 1``."""
+
+
+class ExecutionStatus(str, Enum):
+    """Where an execution stands. The last four are terminal."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True once nothing more can happen to the execution by itself."""
+        return self in _TERMINAL_EXECUTION
+
+
+class StepStatus(str, Enum):
+    """Where a step stands.
+
+    ``WAITING``: between attempts, on a timer, or for a slot. ``PAUSED``: needs an input that is missing.
+    """
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    SKIPPED = "SKIPPED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True once the step has ended."""
+        return self in _TERMINAL_STEP
+
+
+_TERMINAL_EXECUTION = frozenset(
+    {ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED, ExecutionStatus.TIMED_OUT}
+)
+_TERMINAL_STEP = frozenset(
+    {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.TIMED_OUT, StepStatus.SKIPPED, StepStatus.CANCELLED}
+)
+
+
+class NodeType(str, Enum):
+    """What a node does."""
+
+    ACTION = "action"
+    TRIGGER = "trigger"
+
+
+class Outcome(str, Enum):
+    """Which end of its source a connection follows."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ALWAYS = "always"
+
+
+class JoinKind(str, Enum):
+    """When a node with several incoming connections runs."""
+
+    ALL = "all"
+    EVERY = "every"
+    ANY = "any"
+    AT_LEAST = "at_least"
+
+
+class OnSkip(str, Enum):
+    """What the outgoing connections of a node become whose own condition was not taken."""
+
+    DEAD = "dead"
+    PASS = "pass"
+
+
+class OnFailure(str, Enum):
+    """What happens to attempts in flight when the execution halts."""
+
+    WAIT = "wait"
+    CANCEL = "cancel"
+
+
+class Jitter(str, Enum):
+    """How a retry delay is randomised; ``full`` draws uniformly from 0 to the computed delay."""
+
+    NONE = "none"
+    FULL = "full"
+
+
+class RetryPolicy(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How an action's failures are retried.
+
+    Attributes:
+        max_attempts: Calls in all, the first included; 0 and 1 both mean one.
+        initial_delay_ms: Wait before the second attempt.
+        backoff: Factor from one wait to the next; at least 1.
+        max_delay_ms: Cap of the computed wait.
+        jitter: How the wait is randomised.
+        non_retryable: Class names; an error with one of them along its MRO is permanent.
+    """
+
+    max_attempts: int = 3
+    initial_delay_ms: int = 1_000
+    backoff: float = 2.0
+    max_delay_ms: int = 60_000
+    jitter: Jitter = Jitter.NONE
+    non_retryable: tuple[str, ...] = ()
+
+
+class Join(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """When a node runs; ``count`` is the n of ``{at_least: n}`` and 0 for every other kind."""
+
+    kind: JoinKind = JoinKind.ALL
+    count: int = 0
+
+
+class Node(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One box of a workflow.
+
+    Attributes:
+        id: NFC, 1 to 128 characters, no control characters, unique in its scope.
+        type: What it does.
+        title: For people; ``""`` where the id serves.
+        service: With ``action`` the name of the callable; ``""`` where ``action`` alone is the name.
+        action: See ``service``; ``""`` for types that call nothing.
+        parameters: Keyword arguments; strings may hold ``${expression}``.
+        condition: Expression evaluated once the join is met; None for none.
+        on_skip: What follows when ``condition`` is not taken.
+        join: When the node runs.
+        timeout_ms: Bound of one attempt, in real time; None for none.
+        total_timeout_ms: Bound of all attempts and waits on the execution's clock, from the first start.
+        retry: What follows a failure.
+        max_interruptions: How many attempts may be cut off by a crash or a shutdown before the step fails.
+        continue_on_error: A final failure is passed over: success connections are decided, the output is null.
+        input_schema: JSON Schema of the resolved parameters; None for none.
+        output_schema: JSON Schema of the output; None for none.
+        annotations: Keys kept for editors (``position``, ``metadata``, ``x_*``), without meaning here.
+    """
+
+    id: str
+    type: NodeType = NodeType.ACTION
+    title: str = ""
+    service: str = ""
+    action: str = ""
+    parameters: dict[str, JsonValue] = {}
+    condition: str | None = None
+    on_skip: OnSkip = OnSkip.DEAD
+    join: Join = Join()
+    timeout_ms: int | None = None
+    total_timeout_ms: int | None = None
+    retry: RetryPolicy = RetryPolicy()
+    max_interruptions: int = 10
+    continue_on_error: bool = False
+    input_schema: dict[str, JsonValue] | bool | None = None
+    output_schema: dict[str, JsonValue] | bool | None = None
+    annotations: dict[str, JsonValue] = {}
+
+    @property
+    def action_name(self) -> str:
+        """Name under which the callable is registered: ``service.action``, or ``action`` alone."""
+        return f"{self.service}.{self.action}" if self.service else self.action
+
+
+class Connection(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An arrow from ``source`` to ``target``.
+
+    Attributes:
+        condition: Expression (in the one spelling; older ones are translated when read); None for none.
+        otherwise: ``condition: else``: active when the outcome matches and no condition beside it is taken.
+        outcome: Which end of the source it follows.
+        annotations: As on a node.
+    """
+
+    source: str
+    target: str
+    condition: str | None = None
+    otherwise: bool = False
+    outcome: Outcome = Outcome.SUCCESS
+    annotations: dict[str, JsonValue] = {}
+
+
+class Workflow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A workflow: data, never code.
+
+    Attributes:
+        id: Its name.
+        name: For people.
+        version: A label; executions are pinned to ``definition_hash``.
+        nodes: In document order, which is also the order in which ready steps start.
+        connections: In document order.
+        input_schema: JSON Schema of the input; None for none.
+        timeout_ms: Bound of the whole execution on its own clock; None for none.
+        max_concurrent_steps: Of one execution, within the engine's own limit; None for that one.
+        on_failure: What happens to attempts in flight when an execution halts.
+        vars: Constants, read as ``vars.NAME``.
+        output: Value with ``${expression}`` strings; None for the default (the only leaf's output, else one by leaf).
+        annotations: As on a node.
+    """
+
+    id: str
+    nodes: tuple[Node, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    name: str = ""
+    version: str | int | None = None
+    input_schema: dict[str, JsonValue] | bool | None = None
+    timeout_ms: int | None = None
+    max_concurrent_steps: int | None = None
+    on_failure: OnFailure = OnFailure.WAIT
+    vars: dict[str, JsonValue] = {}
+    output: JsonValue = None
+    annotations: dict[str, JsonValue] = {}
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(Workflow)
+
+
+def encode_workflow(workflow: Workflow) -> bytes:
+    """Return the canonical bytes of ``workflow``: UTF-8 JSON, keys sorted, defaults left out."""
+    return _encoder.encode(workflow)
+
+
+def decode_workflow(data: bytes) -> Workflow:
+    """Return the workflow whose canonical bytes are ``data``.
+
+    Raises:
+        msgspec.ValidationError: ``data`` was not written by ``encode_workflow`` of this or an older version.
+    """
+    return _decoder.decode(data)
+
+
+def definition_hash(workflow: Workflow) -> str:
+    """Return the name of the content: 32 hex digits over the canonical bytes without annotations.
+
+    Annotations (where a box stands in an editor) do not change what runs, so they do not change the name.
+    """
+    bare = msgspec.structs.replace(
+        workflow,
+        annotations={},
+        nodes=tuple(msgspec.structs.replace(node, annotations={}) for node in workflow.nodes),
+        connections=tuple(msgspec.structs.replace(one, annotations={}) for one in workflow.connections),
+    )
+    return hashlib.sha256(_encoder.encode(bare)).hexdigest()[:32]
+
+
+class Severity(str, Enum):
+    """``error``: certain, the definition is refused. ``warning``: may be meant; an error under ``strict``."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """One thing wrong with a document or an argument.
+
+    Attributes:
+        code: Stable name such as ``unknown_key``.
+        message: What is wrong, without the place.
+        path: Where in the document, such as ``nodes[2].config.retry.max_attempts``; ``""`` for the whole.
+        severity: Error or warning.
+        line: 1-based line for documents read from text; 0 where there is none.
+        column: 1-based column, as ``line``.
+        hint: What to do, such as ``did you mean "timeout"?``; may be empty.
+    """
+
+    code: str
+    message: str
+    path: str = ""
+    severity: Severity = Severity.ERROR
+    line: int = 0
+    column: int = 0
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.line}:{self.column}: " if self.line else ""
+        where = f"{self.path}: " if self.path else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{place}{where}{self.message}{hint}"
+
+
+class StepError(Struct, frozen=True, omit_defaults=True):
+    """Why a step or an execution failed.
+
+    Attributes:
+        type: Class name of the error, or one of ``StepTimeout``, ``StepInterrupted``, ``ExecutionTimeout``.
+        message: What it said, bounded in length.
+        attempt: Attempt that failed; 0 where no attempt is at fault.
+        step: Key of the step in ``ExecutionState.steps``; ``""`` where no step is at fault.
+        details: What else is known (such as the reference that is missing, or a bounded traceback).
+    """
+
+    type: str
+    message: str
+    attempt: int = 0
+    step: str = ""
+    details: dict[str, JsonValue] = {}
+
+
+class StepState(Struct, frozen=True):
+    """One step as a reader sees it.
+
+    Attributes:
+        status: Where it stands.
+        attempt: Number of the last attempt started; 0 before the first.
+        output: What it gave; None until COMPLETED, and for a failure passed over.
+        error: Why the last attempt failed, also while another is to come; None if none failed.
+        started_at: First start; None before it.
+        ended_at: When the status became terminal; None before that.
+    """
+
+    status: StepStatus
+    attempt: int = 0
+    output: JsonValue = None
+    error: StepError | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class ExecutionState(Struct, frozen=True):
+    """One execution as a reader sees it: a snapshot, which does not change.
+
+    Attributes:
+        execution_id: Its name.
+        workflow_id: Id of its workflow.
+        definition_hash: Content of its workflow.
+        status: Where it stands.
+        input: What it was started with, with the inputs merged since.
+        output: What it gave; None until COMPLETED.
+        error: Why it FAILED, was CANCELLED or TIMED_OUT; None otherwise.
+        steps: One entry per node, in definition order, from the start.
+        waiting_for: Names of missing inputs (``input.email``), sorted.
+        in_flight: Attempts running now; more than 0 for a while after a pause.
+        cancelling: True from the request to cancel until CANCELLED.
+        handled_failures: Keys of failed steps that did not fail the execution.
+        tags: As given at the start.
+        created_at: When the start became a fact.
+        started_at: When it began to run; None while PENDING.
+        ended_at: When the status became terminal; None before that.
+    """
+
+    execution_id: str
+    workflow_id: str
+    definition_hash: str
+    status: ExecutionStatus
+    input: dict[str, JsonValue]
+    steps: dict[str, StepState]
+    output: JsonValue = None
+    error: StepError | None = None
+    waiting_for: tuple[str, ...] = ()
+    in_flight: int = 0
+    cancelling: bool = False
+    handled_failures: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class HistoryEvent(Struct, frozen=True, omit_defaults=True):
+    """One committed event as a reader sees it.
+
+    Attributes:
+        cursor: Its place in the one sequence of all committed events; ``watch(after=cursor)`` goes on behind it.
+        execution_id: Whose event.
+        sequence: Number of the turn it belongs to, from 1 per execution.
+        kind: What happened, such as ``StepSucceeded``; ``docs/reference/events.md`` lists all.
+        at: When it happened.
+        step: Key of the step; ``""`` for events of the execution.
+        attempt: Number of the attempt; 0 where none is meant.
+        data: The event's other fields.
+    """
+
+    cursor: int
+    execution_id: str
+    sequence: int
+    kind: str
+    at: datetime
+    step: str = ""
+    attempt: int = 0
+    data: dict[str, JsonValue] = {}
+
+
+class ExecutionSummary(Struct, frozen=True):
+    """One row of a list of executions; fields as in ``ExecutionState``."""
+
+    execution_id: str
+    workflow_id: str
+    definition_hash: str
+    status: ExecutionStatus
+    tags: dict[str, str] = {}
+    created_at: datetime | None = None
+    ended_at: datetime | None = None

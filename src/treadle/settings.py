@@ -1,0 +1,77 @@
+"""Every option of treadle: its default, its unit and the environment variable that sets it. One place.
+
+``Settings()`` holds the defaults; ``Settings.from_environment()`` reads ``TREADLE_<NAME>`` for each field.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from treadle.errors import ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENVIRONMENT_PREFIX = "TREADLE_"
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits and periods.
+
+    Attributes:
+        max_nodes: Nodes of one workflow.
+        max_connections: Connections of one workflow.
+        max_document_bytes: Bytes of one document, before it is parsed.
+        max_nesting: Depth of lists and objects in documents, inputs and results.
+        max_payload_bytes: Encoded bytes of one input, one step's parameters or one step's output.
+        max_error_chars: Characters kept of an error's message.
+        max_open_executions: Executions that are not ended in one engine; a start beyond it waits.
+        step_threads: Threads for sync actions; 0 means as many as ``max_concurrent_steps``.
+        grace_ms: Wait for attempts in flight at close, and for a cancelled body to end.
+        max_batch_turns: Turns in one transaction.
+        inbox_poll_ms: Wait between two looks into the inbox folder.
+        store_retry_ms: Wait before a failing store is tried again.
+    """
+
+    max_nodes: int = 50_000
+    max_connections: int = 500_000
+    max_document_bytes: int = 16 * 1024 * 1024
+    max_nesting: int = 64
+    max_payload_bytes: int = 4 * 1024 * 1024
+    max_error_chars: int = 4_000
+    max_open_executions: int = 100_000
+    step_threads: int = 0
+    grace_ms: int = 10_000
+    max_batch_turns: int = 10_000
+    inbox_poll_ms: int = 100
+    store_retry_ms: int = 500
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Return the settings with each ``TREADLE_<NAME>`` of ``environment`` (default: the process's) in place.
+
+        Raises:
+            ValidationError: A value is not a whole number of 0 or more; the message names the variable.
+        """
+        source = os.environ if environment is None else environment
+        given = {}
+        for name in cls.__struct_fields__:
+            variable = ENVIRONMENT_PREFIX + name.upper()
+            if variable in source:
+                given[name] = _whole_number(variable, source[variable])
+        return cls(**given)
+
+    def replace(self, **changes: int) -> Settings:
+        """Return a copy with ``changes``."""
+        return msgspec.structs.replace(self, **changes)
+
+
+def _whole_number(variable: str, text: str) -> int:
+    digits = text.strip().replace("_", "")
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValidationError(f"{variable} must be a whole number of 0 or more, not {text!r}")
+    return int(digits)

@@ -1,0 +1,181 @@
+"""The one promise every store makes: a turn that was answered ``committed`` is there for ever, in order, unchanged.
+
+A store knows nothing of workflows: it keeps **turns** (opaque bytes, numbered per execution from 1, chained by
+checksum), **definitions** (opaque bytes by hash, once) and one small **index row** per execution for lists. Every
+event has a **cursor**, its place in the one sequence of all committed events; a turn of ``count`` events owns the
+``count`` cursors that end at its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Answer(str, Enum):
+    """What became of one turn of an ``append``."""
+
+    COMMITTED = "committed"
+    """Durable now."""
+    DUPLICATE = "duplicate"
+    """The very same turn was there already; nothing was written."""
+    CONFLICT = "conflict"
+    """Another turn has that number, or the one before it is missing; nothing was written."""
+
+
+class IndexRow(Struct, frozen=True):
+    """What a list shows of an execution, written with the turn that changes it.
+
+    Attributes:
+        workflow_id: Set by the first turn only.
+        definition_hash: Set by the first turn only; that turn carries the definition's bytes or they are there.
+        status: New status, upper case.
+        is_open: False once the status is terminal.
+        created_ms: Milliseconds since the epoch, set by the first turn only.
+        ended_ms: Milliseconds since the epoch; None while open.
+        tags: Set by the first turn only.
+    """
+
+    status: str
+    is_open: bool = True
+    workflow_id: str = ""
+    definition_hash: str = ""
+    created_ms: int = 0
+    ended_ms: int | None = None
+    tags: dict[str, str] = {}
+
+
+class Turn(Struct, frozen=True):
+    """What one execution's machine did with what had arrived: one row of the log.
+
+    Attributes:
+        execution_id: Whose turn.
+        sequence: 1 for the first, then one more each.
+        events: Encoded events, opaque to the store.
+        count: How many events ``events`` holds; at least 1.
+        index: New index row, if the turn changes it; always given on turn 1.
+        definition: Canonical bytes of the definition, on turn 1; stored once per hash.
+    """
+
+    execution_id: str
+    sequence: int
+    events: bytes
+    count: int
+    index: IndexRow | None = None
+    definition: bytes | None = None
+
+
+class StoredTurn(Struct, frozen=True):
+    """A committed turn, checked against its checksum.
+
+    Attributes:
+        cursor: Place of its last event in the sequence of all events; its first is ``cursor - count + 1``.
+    """
+
+    execution_id: str
+    sequence: int
+    events: bytes
+    count: int
+    cursor: int
+
+
+class Appended(Struct, frozen=True):
+    """The answer for one turn.
+
+    Attributes:
+        cursor: Cursor of the turn's last event where committed or duplicate; 0 for a conflict.
+    """
+
+    answer: Answer
+    cursor: int = 0
+
+
+class Listed(Struct, frozen=True):
+    """One row of a list; ``number`` grows with each new execution and is the key of the page after it."""
+
+    number: int
+    execution_id: str
+    workflow_id: str
+    definition_hash: str
+    status: str
+    is_open: bool
+    created_ms: int
+    ended_ms: int | None
+    tags: dict[str, str]
+
+
+class Filter(Struct, frozen=True):
+    """Which executions a list shows; every field given must match.
+
+    Attributes:
+        statuses: Any of these; empty for all.
+        workflow_id: Exactly this; ``""`` for all.
+        tags: Each of these, by name and value.
+        is_open: Only those open (True) or ended (False); None for both.
+    """
+
+    statuses: tuple[str, ...] = ()
+    workflow_id: str = ""
+    tags: dict[str, str] = {}
+    is_open: bool | None = None
+
+
+class Store(Protocol):
+    """A log of turns. One engine at a time; every method but ``open`` and ``close`` may be called concurrently."""
+
+    @property
+    def path(self) -> str:
+        """Return the file for messages; ``""`` for a store without one."""
+
+    async def open(self) -> None:
+        """Make ready: take the lock, create or migrate the schema.
+
+        Raises:
+            StoreLockedError: Another process runs it.
+            StoreError: It cannot be read or written, is no treadle database, or its schema is newer.
+        """
+
+    async def append(self, turns: Sequence[Turn]) -> Sequence[Appended]:
+        """Write all turns in one transaction and return one answer each, in order, once durable.
+
+        Turns of one execution may follow each other in one call. A conflict or a duplicate leaves the others alone.
+
+        Raises:
+            StoreError: The outcome is unknown. Nothing more is accepted until ``reopen`` succeeded.
+        """
+
+    async def reopen(self) -> None:
+        """Read again what is true after a failed append, and accept appends again.
+
+        Raises:
+            StoreError: Still failing; call again later.
+        """
+
+    async def read(self, execution_id: str, after: int = 0) -> Sequence[StoredTurn]:
+        """Return the turns of one execution with a sequence above ``after``, in order; empty if unknown.
+
+        Raises:
+            QuarantineError: A checksum does not fit, or a turn is missing.
+            StoreError: The file could not be read.
+        """
+
+    async def read_after(self, cursor: int, limit: int = 1_000) -> Sequence[StoredTurn]:
+        """Return at most ``limit`` turns whose last cursor is above ``cursor``, in commit order."""
+
+    async def head(self) -> int:
+        """Return the cursor of the last committed event; 0 for an empty log."""
+
+    async def definition(self, definition_hash: str) -> bytes | None:
+        """Return the canonical bytes of a definition; None if unknown."""
+
+    async def get(self, execution_id: str) -> Listed | None:
+        """Return the index row of one execution; None if unknown."""
+
+    async def list(self, where: Filter = ..., *, limit: int = 100, before: int | None = None) -> Sequence[Listed]:
+        """Return executions, newest first; ``before`` is the ``number`` of the last row of the page before."""
+
+    async def close(self) -> None:
+        """Finish what was accepted, close the file, give the lock back. Safe before ``open`` and twice."""

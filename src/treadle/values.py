@@ -1,0 +1,123 @@
+"""The door through which every payload enters: checked strictly, encoded once, and what the bytes say is what counts.
+
+JSON types only: ``None bool int float str list dict``; floats finite, keys strings, depth and size bounded. A tuple is
+taken for a list. The fast path encodes and compares what the bytes decode to with the value, all in C; only where they
+differ does a walk in Python find the place to name.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw
+
+from treadle.errors import ValidationError
+from treadle.settings import Settings
+
+if TYPE_CHECKING:
+    from treadle.model import JsonValue
+
+_encoder = msgspec.json.Encoder()
+_decode = msgspec.json.Decoder().decode
+_DEFAULTS = Settings()
+
+NULL = Raw(b"null")
+
+
+class PayloadError(ValidationError):
+    """A value is no JSON payload; ``path`` names the place within it (``""`` for the whole)."""
+
+    code = "payload"
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.args = (message, path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+def encode_payload(value: JsonValue, settings: Settings = _DEFAULTS) -> Raw:
+    """Return the JSON bytes of ``value``.
+
+    Raises:
+        PayloadError: ``value`` is not made of JSON types, is too deep or too large.
+    """
+    try:
+        data = _encoder.encode(value)
+        if _decode(data) != value:
+            data = _encoder.encode(_plain(value, settings.max_nesting))
+    except PayloadError:
+        raise
+    except Exception:  # every reason is named by the walk; what it cannot name is refused as a whole
+        data = _encoder.encode(_plain(value, settings.max_nesting))
+    if len(data) > settings.max_payload_bytes:
+        raise PayloadError(f"{len(data):,} bytes of JSON, more than the limit of {settings.max_payload_bytes:,}")
+    if data.count(b"[") + data.count(b"{") > settings.max_nesting:
+        check_nesting(data, settings.max_nesting)
+    return Raw(data)
+
+
+def decode_payload(data: Raw | bytes) -> JsonValue:
+    """Return a new value from bytes that ``encode_payload`` gave."""
+    return _decode(data)
+
+
+def check_nesting(data: bytes, limit: int) -> None:
+    """Raise ``PayloadError`` if lists and objects in the JSON text ``data`` nest deeper than ``limit``."""
+    depth = 0
+    in_string = escaped = False
+    for byte in data:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            if depth > limit:
+                raise PayloadError(f"nested deeper than the limit of {limit}")
+        elif byte in b"]}":
+            depth -= 1
+
+
+def _plain(value: JsonValue, limit: int, path: str = "", depth: int = 0) -> JsonValue:
+    """Return ``value`` with tuples as lists, or raise ``PayloadError`` naming the first place that is not JSON."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _plain_text(value, path)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise PayloadError(f"{value} is not a JSON number", path)
+        return float(value)
+    if depth >= limit:
+        raise PayloadError(f"nested deeper than the limit of {limit}", path)
+    if isinstance(value, (list, tuple)):
+        return [_plain(one, limit, f"{path}[{index}]", depth + 1) for index, one in enumerate(value)]
+    if isinstance(value, dict):
+        return {_key(key, path): _plain(one, limit, f"{path}.{key}" if path else str(key), depth + 1) for key, one in value.items()}
+    raise PayloadError(f"{type(value).__name__} is not a JSON type", path)
+
+
+def _plain_text(text: str, path: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PayloadError("text with a lone surrogate cannot be stored", path) from None
+    return str(text)
+
+
+def _key(key: object, path: str) -> str:
+    if not isinstance(key, str):
+        raise PayloadError(f"the key {key!r} is a {type(key).__name__}, not a string", path)
+    return _plain_text(key, path)
