@@ -1,0 +1,28 @@
+"""The expression language: a stated subset of CEL, compiled to closures over plain JSON values."""
+
+from __future__ import annotations
+
+from treadle.errors import ExpressionError
+from treadle.expressions.budget import DEFAULT, Budget
+from treadle.expressions.compiler import Expression, Reference, compile_expression
+from treadle.expressions.conditions import translate_condition
+from treadle.expressions.names import MISSING, Missing, MissingNameError, Record, Scope
+from treadle.expressions.templates import Template, compile_template, template_problems
+
+__all__ = [
+    "DEFAULT",
+    "MISSING",
+    "Budget",
+    "Expression",
+    "ExpressionError",
+    "Missing",
+    "MissingNameError",
+    "Record",
+    "Reference",
+    "Scope",
+    "Template",
+    "compile_expression",
+    "compile_template",
+    "template_problems",
+    "translate_condition",
+]
