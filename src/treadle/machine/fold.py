@@ -149,7 +149,7 @@ def _execution_created(state: State, event: e.ExecutionCreated) -> None:
     state.execution_id = event.execution_id
     state.workflow_id = event.workflow_id
     state.definition_hash = event.definition_hash
-    state.input = event.input
+    state.input = state.original_input = event.input
     state.input_value = decode_payload(event.input)
     state.priority = event.priority
     state.tags = event.tags

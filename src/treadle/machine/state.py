@@ -143,6 +143,7 @@ class State:
         "in_flight",
         "input",
         "input_value",
+        "original_input",
         "output",
         "paused_at",
         "paused_ms",
@@ -167,6 +168,7 @@ class State:
         self.status = ExecutionStatus.PENDING
         self.input: Raw = EMPTY_OBJECT
         self.input_value: dict[str, JsonValue] = {}
+        self.original_input: Raw = EMPTY_OBJECT
         self.output: Raw | None = None
         self.error: StepError | None = None
         self.ending: Ending | None = None

@@ -1,0 +1,81 @@
+"""An execution in memory: its state, how far its log has got, and who waits for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from treadle.machine import snapshot
+from treadle.model import ExecutionStatus
+from treadle.store.protocol import IndexRow
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from treadle.machine import State
+    from treadle.machine.inputs import AnyInput
+    from treadle.model import ExecutionState
+
+
+class Resident:
+    """One execution that the driver holds.
+
+    Attributes:
+        id: Of the execution.
+        state: What its committed and about-to-be-committed events add up to.
+        sequence: Number of its last turn in the log.
+        definition: Canonical bytes of the definition until the first turn is committed, then None.
+        arrived: Inputs not yet fed to the machine, each with the future of who waits for its verdict.
+    """
+
+    __slots__ = ("arrived", "definition", "id", "indexed", "sequence", "state", "waiters")
+
+    def __init__(self, execution_id: str, state: State, sequence: int = 0, definition: bytes | None = None) -> None:
+        self.id = execution_id
+        self.state = state
+        self.sequence = sequence
+        self.definition = definition
+        self.indexed: ExecutionStatus | None = state.status if sequence else None
+        self.arrived: list[tuple[AnyInput, asyncio.Future[bool] | None]] = []
+        self.waiters: list[tuple[asyncio.Future[ExecutionState], bool]] = []
+
+    @property
+    def priority(self) -> int:
+        """Return the priority of its ready steps."""
+        return self.state.priority
+
+    @property
+    def limit(self) -> int | None:
+        """Return how many slots it may hold."""
+        return self.state.plan.workflow.max_concurrent_steps
+
+    def index_row(self) -> IndexRow | None:
+        """Return the index row if this turn changes it."""
+        state = self.state
+        if state.status is self.indexed:
+            return None
+        self.indexed = state.status
+        return IndexRow(
+            status=state.status.value,
+            is_open=not state.status.is_terminal,
+            workflow_id=state.workflow_id,
+            definition_hash=state.definition_hash,
+            created_ms=state.created_at,
+            ended_ms=state.ended_at or None,
+            tags=state.tags,
+        )
+
+    @property
+    def rests(self) -> bool:
+        """Tell whether it is PAUSED with nothing in flight."""
+        return self.state.status is ExecutionStatus.PAUSED and not self.state.in_flight
+
+    def tell_waiters(self) -> None:
+        """Wake those whose wait is over."""
+        ended = bool(self.state.ended_at)
+        if not self.waiters or not (ended or self.rests):
+            return
+        found = snapshot(self.state)
+        for waiter, until_ended in self.waiters:
+            if (ended or not until_ended) and not waiter.done():
+                waiter.set_result(found)
+        self.waiters = [one for one in self.waiters if not one[0].done()]

@@ -1,0 +1,307 @@
+"""One attempt: call the action behind a fence, and report what came of it.
+
+Nothing that an action does ends the engine: every BaseException is caught here. A timeout is reported the moment it is
+reached; the body is cancelled and then given up, and what it gives later is ignored by its attempt number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+import traceback
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
+
+from treadle.actions import StepContext
+from treadle.drivers.local.threads import Threads
+from treadle.errors import AgentExecutionError, ValidationError
+from treadle.machine.inputs import ActionCancelled, ActionInterrupted, ActionRaised, ActionReturned
+from treadle.model import StepError
+from treadle.values import decode_payload, encode_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from treadle.actions import Action
+    from treadle.drivers.local.clock import Clock
+    from treadle.drivers.local.resident import Resident
+    from treadle.machine import RunStep
+    from treadle.machine.inputs import AnyInput
+    from treadle.settings import Settings
+
+_logger = logging.getLogger("treadle.actions")
+
+
+class Body:
+    """A running attempt. It holds its slot until it has really ended, or was given up after its cancellation."""
+
+    __slots__ = ("command", "has_ended", "is_cancelled", "is_reported", "resident", "task", "timer")
+
+    def __init__(self, resident: Resident, command: RunStep) -> None:
+        self.resident = resident
+        self.command = command
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.is_cancelled = False
+        self.is_reported = False
+        self.has_ended = False
+
+
+class Bodies:
+    """The attempts that run now.
+
+    Args:
+        clock: The engine's time.
+        settings: Limits.
+        threads: For sync actions.
+        report: Takes what came of an attempt.
+        freed: Told when a body has let go of its slot.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        settings: Settings,
+        threads: Threads,
+        report: Callable[[Resident, AnyInput], None],
+        freed: Callable[[Resident], None],
+    ) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._threads = threads
+        self._report = report
+        self._freed = freed
+        self._running: dict[tuple[str, str, int], Body] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __contains__(self, key: tuple[str, str, int]) -> bool:
+        return key in self._running
+
+    def run(self, resident: Resident, command: RunStep, action: Action) -> None:
+        """Start an attempt."""
+        body = Body(resident, command)
+        self._running[self._key(body)] = body
+        self._idle.clear()
+        loop = asyncio.get_running_loop()
+        timeout = command.node.timeout_ms
+        if timeout is not None:
+            body.timer = loop.call_later(timeout / 1000, self._time_out, body)
+        try:
+            arguments = decode_payload(command.parameters)
+            if action.wants_context:
+                arguments["context"] = self._context(body)
+            if action.is_async:
+                body.task = loop.create_task(self._call(body, action, arguments))
+            else:
+                self._call_on_thread(loop, body, action, arguments)
+        except RuntimeError as error:  # the system gives no thread
+            self._finish(body, self._failure(body, error))
+
+    def cancel(self, resident: Resident, step: str, attempt: int) -> None:
+        """Cancel an attempt; it is reported when it has ended, or after the grace."""
+        body = self._running.get((resident.id, step, attempt))
+        if body is None:
+            self._report(resident, ActionCancelled(step=step, attempt=attempt, at=self._clock.now_ms()))
+        else:
+            self._cancel(body)
+
+    async def drain(self, grace: timedelta) -> None:
+        """Wait for all attempts to end, at most for ``grace``; cancel and forget those that have not."""
+        try:
+            async with asyncio.timeout(grace.total_seconds()):
+                await self._idle.wait()
+        except TimeoutError:
+            for body in list(self._running.values()):
+                body.is_reported = True  # an interruption is not recorded: recovery finds the attempt without an end
+                if body.task is not None:
+                    body.task.cancel()
+            tasks = [body.task for body in self._running.values() if body.task is not None]
+            if tasks:
+                await asyncio.wait(tasks, timeout=1.0)
+
+    def _key(self, body: Body) -> tuple[str, str, int]:
+        return body.resident.id, body.command.step, body.command.attempt
+
+    def _context(self, body: Body) -> StepContext:
+        state, command = body.resident.state, body.command
+        timeout = command.node.timeout_ms
+        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        fields = {"execution_id": state.execution_id, "step": command.step, "attempt": command.attempt}
+        return StepContext(
+            execution_id=state.execution_id,
+            workflow_id=state.workflow_id,
+            step=command.step,
+            attempt=command.attempt,
+            idempotency_key=f"{state.execution_id}/{command.step}",
+            deadline=None if timeout is None else now + timedelta(milliseconds=timeout),
+            logger=logging.LoggerAdapter(_logger, fields),
+        )
+
+    async def _call(self, body: Body, action: Action, arguments: dict[str, Any]) -> None:
+        try:
+            result = await action.function(**arguments)
+        except BaseException as error:  # noqa: BLE001 - the fence
+            outcome = self._failure(body, error)
+        else:
+            outcome = self._success(body, result)
+        self._finish(body, outcome)
+
+    def _call_on_thread(
+        self, loop: asyncio.AbstractEventLoop, body: Body, action: Action, arguments: dict[str, Any]
+    ) -> None:
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                result = context.run(action.function, **arguments)
+            except BaseException as error:  # noqa: BLE001 - the fence
+                outcome = self._failure(body, error)
+            else:
+                outcome = self._success(body, result)
+            try:
+                loop.call_soon_threadsafe(self._finish, body, outcome)
+            except RuntimeError:  # the loop is closed: the attempt counts as interrupted
+                return
+
+        self._threads.submit(work)
+
+    def _finish(self, body: Body, outcome: AnyInput) -> None:
+        """Report the outcome and let go of the slot."""
+        self._let_go(body)
+        if not body.is_reported:
+            body.is_reported = True
+            self._report(body.resident, outcome)
+        elif isinstance(outcome, ActionReturned | ActionRaised) and not body.is_cancelled:
+            self._report(body.resident, outcome)  # late: the machine notes it
+
+    def _let_go(self, body: Body) -> None:
+        if body.has_ended:
+            return
+        body.has_ended = True
+        if body.timer is not None:
+            body.timer.cancel()
+        del self._running[self._key(body)]
+        if not self._running:
+            self._idle.set()
+        self._freed(body.resident)
+
+    def _time_out(self, body: Body) -> None:
+        command = body.command
+        seconds = (command.node.timeout_ms or 0) / 1000
+        error = StepError(
+            type="StepTimeout",
+            message=f"attempt {command.attempt} took longer than its timeout of {seconds:g} s",
+            attempt=command.attempt,
+            step=command.step,
+        )
+        if not body.is_reported:
+            body.is_reported = True
+            self._report(body.resident, self._raised(body, error, ("StepTimeout",), timed_out=True))
+        self._cancel(body)
+
+    def _cancel(self, body: Body) -> None:
+        if body.is_cancelled:
+            return
+        body.is_cancelled = True
+        if body.task is not None:
+            body.task.cancel()
+        loop = asyncio.get_running_loop()
+        body.timer = loop.call_later(self._settings.grace_ms / 1000, self._give_up, body)
+
+    def _give_up(self, body: Body) -> None:
+        """Report a cancelled body that does not end. A thread keeps its slot until it returns; a task does not."""
+        command = body.command
+        if not body.is_reported:
+            body.is_reported = True
+            now = self._clock.now_ms()
+            self._report(body.resident, ActionCancelled(step=command.step, attempt=command.attempt, at=now))
+        if body.task is not None:
+            self._let_go(body)
+
+    def _success(self, body: Body, result: object) -> AnyInput:
+        command = body.command
+        try:
+            output = encode_payload(result, self._settings)
+            _check_schema(command, output)
+        except BaseException as error:  # noqa: BLE001 - a value may do anything when it is looked at
+            return self._failure(body, error)
+        return ActionReturned(step=command.step, attempt=command.attempt, output=output, at=self._clock.now_ms())
+
+    def _failure(self, body: Body, error: BaseException) -> AnyInput:
+        command = body.command
+        if isinstance(error, asyncio.CancelledError) and body.is_cancelled:
+            return ActionCancelled(step=command.step, attempt=command.attempt, at=self._clock.now_ms())
+        described = describe_error(error, command.step, command.attempt, self._settings.max_error_chars)
+        names = tuple(one.__name__ for one in type(error).__mro__)
+        permanent = isinstance(error, ValidationError) or _is_wrong_call(error)
+        return self._raised(body, described, names, permanent=permanent, retry_after_ms=_retry_after_ms(error))
+
+    def _raised(self, body: Body, error: StepError, names: tuple[str, ...], **how: Any) -> ActionRaised:
+        command = body.command
+        return ActionRaised(
+            step=command.step,
+            attempt=command.attempt,
+            error=error,
+            names=names,
+            draw=random.random(),  # noqa: S311 - jitter
+            at=self._clock.now_ms(),
+            **how,
+        )
+
+
+def interrupted(step: str, attempt: int, at: int) -> AnyInput:
+    """Return what is reported of an attempt that no longer runs and has no outcome."""
+    return ActionInterrupted(step=step, attempt=attempt, at=at)
+
+
+def describe_error(error: BaseException, step: str, attempt: int, limit: int) -> StepError:
+    """Return what is recorded of an error; never raises, whatever the error does."""
+    details: dict[str, Any] = {}
+    if isinstance(error, AgentExecutionError):
+        details["task_id"] = _text(error.task_id, limit)
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    where = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[1:]]
+    if where:
+        details["traceback"] = where
+    return StepError(type=type(error).__name__, message=_text(error, limit), attempt=attempt, step=step, details=details)
+
+
+def _text(value: object, limit: int) -> str:
+    try:
+        text = str(value)
+    except BaseException:  # noqa: BLE001 - an error whose text fails is still an error
+        return f"<the text of this {type(value).__name__} cannot be read>"
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
+
+
+def _is_wrong_call(error: BaseException) -> bool:
+    """Tell whether the parameters do not fit the function: the error was raised by the call itself."""
+    at = error.__traceback__
+    return isinstance(error, TypeError) and at is not None and at.tb_next is None
+
+
+def _retry_after_ms(error: BaseException) -> int:
+    try:
+        wait = getattr(error, "retry_after", None)
+        if isinstance(wait, timedelta):
+            wait = wait.total_seconds()
+        return max(0, min(int(wait * 1000), 366 * 86_400_000)) if isinstance(wait, int | float) else 0
+    except BaseException:  # noqa: BLE001 - a property may do anything
+        return 0
+
+
+def _check_schema(command: RunStep, output: Raw) -> None:
+    schema = command.node.output_schema
+    if schema is None:
+        return
+    from treadle.schemas import compile_schema  # loaded only where a workflow has schemas
+
+    problems = compile_schema(schema).problems(decode_payload(output), "output")
+    if problems:
+        raise ValidationError("; ".join(str(problem) for problem in problems), problems)

@@ -1,0 +1,66 @@
+"""Committed events as one sequence that can be resumed: from the store what is past, from the feed what comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from treadle.errors import NotFoundError
+from treadle.machine import describe_events
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from treadle.feed import Feed
+    from treadle.model import HistoryEvent
+    from treadle.store.protocol import Store
+
+LAST_KINDS = frozenset({"ExecutionCompleted", "ExecutionFailed", "ExecutionCancelled", "ExecutionTimedOut"})
+
+
+async def watch_events(
+    store: Store, feed: Feed, execution_id: str | None, after: int | None
+) -> AsyncIterator[HistoryEvent]:
+    """Give events behind the cursor ``after``; without one, from the start for one execution and from now for all.
+
+    Raises:
+        NotFoundError: No such execution.
+    """
+    if execution_id is not None and await store.get(execution_id) is None:
+        raise NotFoundError("execution", execution_id)
+    cursor = after if after is not None else 0 if execution_id is not None else await store.head()
+    while True:
+        subscription = feed.subscribe(execution_id)
+        try:
+            for event in await _past(store, execution_id, cursor):
+                cursor = event.cursor
+                yield event
+                if execution_id is not None and event.kind in LAST_KINDS:
+                    return
+            while not subscription.is_behind:
+                turns: Iterable[Any] = await subscription.next()
+                for event in _events(turns, cursor):
+                    cursor = event.cursor
+                    yield event
+                    if execution_id is not None and event.kind in LAST_KINDS:
+                        return
+                if subscription.is_closed:
+                    return
+        finally:
+            subscription.close()
+
+
+async def _past(store: Store, execution_id: str | None, cursor: int) -> list[HistoryEvent]:
+    if execution_id is not None:
+        return list(_events(await store.read(execution_id), cursor))
+    found: list[HistoryEvent] = []
+    while turns := await store.read_after(found[-1].cursor if found else cursor):
+        found.extend(_events(turns, cursor))
+    return found
+
+
+def _events(turns: Iterable[Any], after: int) -> Iterator[HistoryEvent]:
+    for turn in turns:
+        described = describe_events(
+            turn.events, execution_id=turn.execution_id, sequence=turn.sequence, cursor=turn.cursor
+        )
+        yield from (event for event in described if event.cursor > after)

@@ -1,0 +1,1 @@
+"""The log: append-only turns, chained by checksum, behind one small protocol."""

@@ -1,0 +1,67 @@
+"""One engine per database file, by a lock on a file beside it.
+
+The database file itself is never opened by anything but SQLite: closing it elsewhere would drop SQLite's own locks.
+A forked child lets go of its copy of the lock and may not use the store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from treadle.errors import StoreError, StoreLockedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class FileLock:
+    """An exclusive lock that ends with the process, whatever ends it.
+
+    Args:
+        path: The lock file; made with mode 0600, never deleted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle = -1
+        self._pid = 0
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether this very process holds it: a forked child does not."""
+        return self._handle >= 0 and self._pid == os.getpid()
+
+    def take(self, database: str) -> None:
+        """Take the lock and write this process's id into the file.
+
+        Raises:
+            StoreLockedError: Another process holds it.
+            StoreError: The file cannot be made.
+        """
+        try:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"cannot make the lock file {self._path}: {error.strerror}", database) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(handle, 32, 0).strip()
+            os.close(handle)
+            raise StoreLockedError(database, int(holder) if holder.isdigit() else 0) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, b"%d\n" % os.getpid(), 0)
+        self._handle, self._pid = handle, os.getpid()
+        os.register_at_fork(after_in_child=self._drop)
+
+    def give_back(self) -> None:
+        """Let go. Safe before ``take`` and twice."""
+        if self.is_held:
+            os.close(self._handle)
+        self._handle = -1
+
+    def _drop(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1

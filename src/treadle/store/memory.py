@@ -1,0 +1,110 @@
+"""A store that lasts as long as the process: for tests and throw-away runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from treadle.store.protocol import Answer, Appended, Filter, IndexRow, Listed, StoredTurn, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class MemoryStore:
+    """Keeps everything in dicts; see ``protocol.Store`` for what each method promises."""
+
+    path = ""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, list[StoredTurn]] = {}
+        self._order: list[StoredTurn] = []
+        self._definitions: dict[str, bytes] = {}
+        self._listed: dict[str, Listed] = {}
+        self._head = 0
+
+    async def open(self) -> None:
+        """Do nothing: it is ready."""
+
+    async def close(self) -> None:
+        """Do nothing: what it holds can be read as long as it lives."""
+
+    async def reopen(self) -> None:
+        """Do nothing: it never fails."""
+
+    async def append(self, turns: Sequence[Turn]) -> Sequence[Appended]:
+        """Keep the turns."""
+        return [self._append(turn) for turn in turns]
+
+    def _append(self, turn: Turn) -> Appended:
+        known = self._turns.get(turn.execution_id, [])
+        if 1 <= turn.sequence <= len(known):
+            there = known[turn.sequence - 1]
+            same = there.events == turn.events and there.count == turn.count
+            return Appended(Answer.DUPLICATE, there.cursor) if same else Appended(Answer.CONFLICT)
+        if turn.sequence != len(known) + 1 or (turn.sequence == 1 and turn.index is None):
+            return Appended(Answer.CONFLICT)
+        self._head += turn.count
+        stored = StoredTurn(turn.execution_id, turn.sequence, turn.events, turn.count, self._head)
+        self._turns.setdefault(turn.execution_id, []).append(stored)
+        self._order.append(stored)
+        if turn.index is not None:
+            self._index(turn, turn.index)
+        return Appended(Answer.COMMITTED, self._head)
+
+    def _index(self, turn: Turn, row: IndexRow) -> None:
+        known = self._listed.get(turn.execution_id)
+        if known is not None:
+            changed = msgspec.structs.replace(known, status=row.status, is_open=row.is_open, ended_ms=row.ended_ms)
+            self._listed[turn.execution_id] = changed
+            return
+        if turn.definition is not None:
+            self._definitions.setdefault(row.definition_hash, turn.definition)
+        self._listed[turn.execution_id] = Listed(
+            number=len(self._listed) + 1,
+            execution_id=turn.execution_id,
+            workflow_id=row.workflow_id,
+            definition_hash=row.definition_hash,
+            status=row.status,
+            is_open=row.is_open,
+            created_ms=row.created_ms,
+            ended_ms=row.ended_ms,
+            tags=row.tags,
+        )
+
+    async def read(self, execution_id: str, after: int = 0) -> Sequence[StoredTurn]:
+        """Return turns of one execution."""
+        return self._turns.get(execution_id, [])[after:]
+
+    async def read_after(self, cursor: int, limit: int = 1_000) -> Sequence[StoredTurn]:
+        """Return turns in commit order."""
+        return [turn for turn in self._order if turn.cursor > cursor][:limit]
+
+    async def head(self) -> int:
+        """Return the last cursor."""
+        return self._head
+
+    async def definition(self, definition_hash: str) -> bytes | None:
+        """Return a definition."""
+        return self._definitions.get(definition_hash)
+
+    async def get(self, execution_id: str) -> Listed | None:
+        """Return one index row."""
+        return self._listed.get(execution_id)
+
+    async def list(
+        self, where: Filter = Filter(), *, limit: int = 100, before: int | None = None  # noqa: B008 - frozen
+    ) -> Sequence[Listed]:
+        """Return index rows, newest first."""
+        rows = [row for row in reversed(self._listed.values()) if _matches(row, where)]
+        return [row for row in rows if before is None or row.number < before][:limit]
+
+
+def _matches(row: Listed, where: Filter) -> bool:
+    return (
+        (not where.statuses or row.status in where.statuses)
+        and (not where.workflow_id or row.workflow_id == where.workflow_id)
+        and (where.is_open is None or row.is_open == where.is_open)
+        and all(row.tags.get(name) == value for name, value in where.tags.items())
+    )

@@ -1,0 +1,110 @@
+"""The reading side of the file: every turn is checked against its checksum before anyone sees it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from treadle.errors import QuarantineError, StoreError
+from treadle.store.chain import first_link, link
+from treadle.store.protocol import Filter, Listed, StoredTurn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TURNS = """select t.cursor, t.sequence, t.count, t.format, t.events, t.checksum
+from turns t where t.execution = ? order by t.sequence"""
+_AFTER = """select t.cursor, t.sequence, t.count, t.events, e.execution_id
+from turns t join executions e on e.number = t.execution where t.cursor > ? order by t.cursor limit ?"""
+_COLUMNS = "number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags"
+_ONE = f"select {_COLUMNS} from executions where execution_id = ?"  # noqa: S608 - constant columns
+_LIST = f"""select {_COLUMNS} from executions where (:before is null or number < :before)
+and (:workflow = '' or workflow_id = :workflow) and (:open is null or is_open = :open)
+and (:statuses = '[]' or status in (select value from json_each(:statuses)))
+and not exists (select 1 from json_each(:tags) wanted where not exists
+  (select 1 from json_each(executions.tags) has where has.key = wanted.key and has.value = wanted.value))
+order by number desc limit :limit"""  # noqa: S608 - constant columns
+FORMATS = (1,)
+"""Formats of the events' bytes that this version reads."""
+
+
+class Reading:
+    """Reads over one connection. Used from one thread at a time.
+
+    Args:
+        connection: That writes nothing.
+        path: For messages.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._connection = connection
+        self._path = path
+
+    def read(self, execution_id: str, after: int) -> Sequence[StoredTurn]:
+        """Return the turns of one execution; the whole chain is checked, also before ``after``."""
+        row = self.get(execution_id)
+        if row is None:
+            return []
+        checksum = first_link(execution_id, row.definition_hash)
+        turns: list[StoredTurn] = []
+        for found in self._all(_TURNS, (row.number,)):
+            cursor, sequence, count, form, events, recorded = found
+            expected = len(turns) + 1
+            if sequence != expected:
+                raise QuarantineError(f"turn {expected} is missing", self._path, execution_id)
+            checksum = link(checksum, sequence, count, events)
+            if checksum != recorded:
+                raise QuarantineError(f"turn {sequence} does not fit its checksum", self._path, execution_id)
+            if form not in FORMATS:
+                raise QuarantineError(f"turn {sequence} has the unknown format {form}", self._path, execution_id)
+            turns.append(StoredTurn(execution_id, sequence, events, count, cursor))
+        if not turns:
+            raise QuarantineError("all its turns are missing", self._path, execution_id)
+        return turns[after:]
+
+    def read_after(self, cursor: int, limit: int) -> Sequence[StoredTurn]:
+        """Return turns in commit order."""
+        return [
+            StoredTurn(execution_id, sequence, events, count, last)
+            for last, sequence, count, events, execution_id in self._all(_AFTER, (cursor, limit))
+        ]
+
+    def head(self) -> int:
+        """Return the last cursor."""
+        return int(self._all("select coalesce(max(cursor), 0) from turns", ())[0][0])
+
+    def definition(self, definition_hash: str) -> bytes | None:
+        """Return a definition."""
+        found = self._all("select document from definitions where hash = ?", (definition_hash,))
+        return found[0][0] if found else None
+
+    def get(self, execution_id: str) -> Listed | None:
+        """Return one index row."""
+        found = self._all(_ONE, (execution_id,))
+        return _listed(found[0]) if found else None
+
+    def list(self, where: Filter, limit: int, before: int | None) -> list[Listed]:
+        """Return index rows, newest first."""
+        values = {
+            "before": before,
+            "workflow": where.workflow_id,
+            "open": where.is_open,
+            "statuses": json.dumps(where.statuses),
+            "tags": json.dumps(where.tags),
+            "limit": limit,
+        }
+        return [_listed(row) for row in self._all(_LIST, values)]
+
+    def _all(self, query: str, values: tuple[Any, ...] | dict[str, Any]) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot be read: {error}", self._path) from error
+
+
+def _listed(row: tuple[Any, ...]) -> Listed:
+    number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags = row
+    return Listed(
+        number, execution_id, workflow_id, definition_hash, status, bool(is_open), created_ms, ended_ms, json.loads(tags)
+    )

@@ -1,0 +1,277 @@
+"""The log in one SQLite file: WAL and ``synchronous=FULL``, so that what is answered survives kill -9 and power loss.
+
+One connection writes, on one thread of its own, and only it checkpoints; reads have their own connection and thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from treadle.errors import StoreError
+from treadle.store.lock import FileLock
+from treadle.store.protocol import Appended, Filter, Listed, StoredTurn, Turn
+from treadle.store.reading import Reading
+from treadle.store.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_T = TypeVar("_T")
+
+APPLICATION_ID: Final = 0x7472646C
+"""``trdl``: marks the file as treadle's."""
+
+MIGRATIONS: Final = ("0001_initial.sql",)
+"""In order; ``PRAGMA user_version`` counts those applied."""
+
+MODES: Final = {"full": "full", "normal": "normal"}
+"""``normal`` is faster and gives up the last acknowledged turns on power loss (not on kill -9)."""
+
+BUSY_MS: Final = 10_000
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open a connection in autocommit mode, to be used by one thread at a time."""
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+
+
+class SqliteStore:
+    """See ``protocol.Store`` for what each method promises.
+
+    Args:
+        path: The database; made with mode 0600 if it is not there.
+        synchronous: ``full``, or ``normal``: acknowledged work may be lost on power loss.
+        connect: Makes a connection; a seam for fault injection.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: str = "full",
+        connect: Callable[[str], sqlite3.Connection] = connect,
+    ) -> None:
+        if synchronous not in MODES:
+            raise StoreError(f"synchronous is 'full' or 'normal', not {synchronous!r}", str(path))
+        self.path = str(Path(path).absolute())
+        self._synchronous = MODES[synchronous]
+        self._connect = connect
+        self._lock = FileLock(Path(self.path + ".lock"))
+        self._connections: list[sqlite3.Connection] = []
+        self._writer: Writer | None = None
+        self._reading: Reading | None = None
+        self._reader = ThreadPoolExecutor(1, "treadle-read")
+        self._thread: threading.Thread | None = None
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+
+    async def open(self) -> None:
+        """Take the lock, make or migrate the file, start the writer."""
+        self._lock.take(self.path)
+        try:
+            await self._read(self._open)
+        except BaseException:
+            self._lock.give_back()
+            raise
+        self._thread = threading.Thread(target=self._write, name="treadle-write", daemon=True)
+        self._thread.start()
+
+    def _open(self) -> None:
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StoreError(f"cannot be made: {error.strerror}", self.path) from error
+        try:
+            self._open_connections()
+        except sqlite3.Error as error:
+            self._close_connections()
+            raise StoreError(f"cannot be opened: {error}", self.path) from error
+        except BaseException:
+            self._close_connections()
+            raise
+
+    def _open_connections(self) -> None:
+        writing = self._connect(self.path)
+        self._connections.append(writing)
+        writing.execute(f"pragma busy_timeout = {BUSY_MS}")
+        migrate(writing, self.path)
+        writing.execute("pragma journal_mode = wal")
+        writing.execute(f"pragma synchronous = {self._synchronous}")
+        writing.execute("pragma foreign_keys = off")
+        reading = self._connect(self.path)
+        self._connections.append(reading)
+        reading.execute("pragma query_only = on")
+        self._writer = Writer(writing, self.path)
+        self._reading = Reading(reading, self.path)
+
+    def _close_connections(self) -> None:
+        while self._connections:
+            self._connections.pop().close()
+        self._writer = self._reading = None
+
+    async def reopen(self) -> None:
+        """Close both connections and open them again; the writer begins from what the file says."""
+
+        def again() -> None:
+            self._close_connections()
+            self._open()
+
+        await self._on_writer(again)
+
+    async def append(self, turns: Sequence[Turn]) -> Sequence[Appended]:
+        """Write the turns together with those of other calls that wait."""
+        job = _Job(asyncio.get_running_loop(), turns)
+        self._put(job)
+        return await job.future  # type: ignore[no-any-return]  # a job with turns answers with a list
+
+    async def _on_writer(self, function: Callable[[], None]) -> None:
+        job = _Job(asyncio.get_running_loop(), (), function)
+        self._put(job)
+        await job.future
+
+    def _put(self, job: _Job) -> None:
+        if not self._lock.is_held or self._thread is None:
+            raise StoreError("is not open in this process", self.path)
+        self._queue.put(job)
+
+    def _write(self) -> None:
+        stopping = False
+        while not stopping:
+            jobs: list[_Job] = []
+            job = self._queue.get()
+            while job is not None:
+                jobs.append(job)
+                if job.function is not None or self._queue.empty():
+                    break
+                job = self._queue.get()
+            stopping = job is None
+            self._do(jobs)
+
+    def _do(self, jobs: list[_Job]) -> None:
+        writes = [job for job in jobs if job.function is None]
+        results: list[tuple[_Job, object]] = []
+        try:
+            if writes:
+                if self._writer is None:
+                    raise StoreError("could not be opened again", self.path)
+                answers = self._writer.write([job.turns for job in writes])
+                results += zip(writes, answers, strict=True)
+        except StoreError as error:
+            results += [(job, error) for job in writes]
+        for job in jobs:
+            if job.function is not None:
+                results.append((job, _attempt(job.function)))
+        for loop in {job.loop for job, _ in results}:
+            _tell(loop, [(job, result) for job, result in results if job.loop is loop])
+
+    async def _read(self, function: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function)
+
+    def _open_reading(self) -> Reading:
+        if self._reading is None or not self._lock.is_held:
+            raise StoreError("is not open in this process", self.path)
+        return self._reading
+
+    async def read(self, execution_id: str, after: int = 0) -> Sequence[StoredTurn]:
+        """Return checked turns of one execution."""
+        return await self._read(lambda: self._open_reading().read(execution_id, after))
+
+    async def read_after(self, cursor: int, limit: int = 1_000) -> Sequence[StoredTurn]:
+        """Return turns in commit order."""
+        return await self._read(lambda: self._open_reading().read_after(cursor, limit))
+
+    async def head(self) -> int:
+        """Return the last cursor."""
+        return await self._read(lambda: self._open_reading().head())
+
+    async def definition(self, definition_hash: str) -> bytes | None:
+        """Return a definition."""
+        return await self._read(lambda: self._open_reading().definition(definition_hash))
+
+    async def get(self, execution_id: str) -> Listed | None:
+        """Return one index row."""
+        return await self._read(lambda: self._open_reading().get(execution_id))
+
+    async def list(
+        self, where: Filter = Filter(), *, limit: int = 100, before: int | None = None  # noqa: B008 - frozen
+    ) -> Sequence[Listed]:
+        """Return index rows, newest first."""
+        return await self._read(lambda: self._open_reading().list(where, limit, before))
+
+    async def close(self) -> None:
+        """Finish what was accepted, close the file, give the lock back."""
+        thread, self._thread = self._thread, None
+        if thread is not None and self._lock.is_held:
+            self._queue.put(None)
+            await self._read(thread.join)
+            await self._read(self._close_connections)
+        self._lock.give_back()
+        self._reader.shutdown(wait=False)
+
+
+class _Job:
+    """Turns to write, or a function to run on the writer's thread, and the future of who waits for it."""
+
+    __slots__ = ("function", "future", "loop", "turns")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, turns: Sequence[Turn], function: Callable[[], None] | None = None
+    ) -> None:
+        self.loop = loop
+        self.turns = turns
+        self.function = function
+        self.future: asyncio.Future[object] = loop.create_future()
+
+
+def _attempt(function: Callable[[], None]) -> object:
+    try:
+        function()
+    except StoreError as error:
+        return error
+    return None
+
+
+def _tell(loop: asyncio.AbstractEventLoop, results: list[tuple[_Job, object]]) -> None:
+    """Wake everyone who waits on one loop with one call."""
+
+    def tell() -> None:
+        for job, result in results:
+            if not job.future.done():
+                if isinstance(result, StoreError):
+                    job.future.set_exception(result)
+                else:
+                    job.future.set_result(result)
+
+    try:
+        loop.call_soon_threadsafe(tell)
+    except RuntimeError:  # that loop is closed, so nobody waits
+        return
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring the schema up to date, each step in a transaction of its own.
+
+    Raises:
+        StoreError: It is another program's database, or a newer treadle's.
+    """
+    version = connection.execute("pragma user_version").fetchone()[0]
+    owner = connection.execute("pragma application_id").fetchone()[0]
+    tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
+    if owner != APPLICATION_ID and tables:
+        raise StoreError("is a SQLite database, but not treadle's", path)
+    if version > len(MIGRATIONS):
+        raise StoreError(f"was written by a newer treadle (schema {version}, this one knows {len(MIGRATIONS)})", path)
+    folder = resources.files("treadle.store") / "migrations"
+    for number, name in enumerate(MIGRATIONS[version:], version + 1):
+        script = (folder / name).read_text("utf-8")
+        marks = f"pragma application_id = {APPLICATION_ID}; pragma user_version = {number};"
+        connection.executescript(f"begin immediate; {script} {marks} commit;")

@@ -1,0 +1,131 @@
+"""Group commit: what one thread does with the turns of many executions, in one transaction and one sync.
+
+A failed commit has an unknown outcome: the write may be there after all. So the writer refuses everything until it has
+been made anew from the file.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING
+
+from treadle.errors import StoreError
+from treadle.store.chain import first_link, link
+from treadle.store.protocol import Answer, Appended, IndexRow, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FORMAT = 1
+"""Format of the events' bytes that is written today."""
+
+_INSERT_TURN = """insert into turns (cursor, execution, sequence, count, format, events, checksum)
+values (?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_EXECUTION = """insert into executions
+(execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags)
+values (?, ?, ?, ?, ?, ?, ?, ?)"""
+_UPDATE_EXECUTION = "update executions set status = ?, is_open = ?, ended_ms = ? where number = ?"
+_INSERT_DEFINITION = "insert or ignore into definitions (hash, document) values (?, ?)"
+_FIND_EXECUTION = "select number, definition_hash from executions where execution_id = ?"
+_LAST_TURN = "select sequence, checksum from turns where execution = ? order by sequence desc limit 1"
+_ONE_TURN = "select cursor, count, events from turns where execution = ? and sequence = ?"
+
+
+class _Head:
+    """The end of one execution's chain."""
+
+    __slots__ = ("checksum", "number", "sequence")
+
+    def __init__(self, number: int, sequence: int, checksum: bytes) -> None:
+        self.number = number
+        self.sequence = sequence
+        self.checksum = checksum
+
+
+class Writer:
+    """Writes turns over one connection. Used from one thread at a time.
+
+    Args:
+        connection: In autocommit mode; only this object writes over it.
+        path: For messages.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._connection = connection
+        self._path = path
+        self._heads: dict[str, _Head] = {}
+        self._cursor: int = connection.execute("select coalesce(max(cursor), 0) from turns").fetchone()[0]
+        self._failure = ""
+
+    def write(self, batches: Sequence[Sequence[Turn]]) -> list[list[Appended]]:
+        """Write all turns of all batches in one transaction; return the answers once they are durable.
+
+        Raises:
+            StoreError: The outcome is unknown; so does every later call.
+        """
+        if self._failure:
+            raise StoreError(self._failure, self._path)
+        try:
+            self._connection.execute("begin immediate")
+            rows: list[tuple[object, ...]] = []
+            answers = [[self._one(turn, rows) for turn in batch] for batch in batches]
+            self._connection.executemany(_INSERT_TURN, rows)
+            self._connection.execute("commit")
+        except (sqlite3.Error, MemoryError) as error:
+            self._failure = f"the last write failed ({error}); it is read again before anything more is written"
+            raise StoreError(str(error), self._path) from error
+        return answers
+
+    def _one(self, turn: Turn, rows: list[tuple[object, ...]]) -> Appended:
+        head = self._heads.get(turn.execution_id) or self._find(turn)
+        if head is None:
+            return Appended(Answer.CONFLICT)
+        if turn.sequence != head.sequence + 1:
+            return self._compare(turn, head, rows)
+        checksum = link(head.checksum, turn.sequence, turn.count, turn.events)
+        self._cursor += turn.count
+        rows.append((self._cursor, head.number, turn.sequence, turn.count, FORMAT, turn.events, checksum))
+        head.sequence, head.checksum = turn.sequence, checksum
+        if turn.index is not None and turn.sequence > 1:
+            self._update(turn.execution_id, turn.index, head)
+        return Appended(Answer.COMMITTED, self._cursor)
+
+    def _find(self, turn: Turn) -> _Head | None:
+        """Return the head of an execution, made with its first turn; None if there is no such execution."""
+        found = self._connection.execute(_FIND_EXECUTION, (turn.execution_id,)).fetchone()
+        if found is not None:
+            number, definition_hash = found
+            last = self._connection.execute(_LAST_TURN, (number,)).fetchone()
+            sequence, checksum = last or (0, first_link(turn.execution_id, definition_hash))
+            head = _Head(number, sequence, checksum)
+        elif turn.sequence == 1 and turn.index is not None:
+            head = self._create(turn, turn.index)
+        else:
+            return None
+        self._heads[turn.execution_id] = head
+        return head
+
+    def _create(self, turn: Turn, row: IndexRow) -> _Head:
+        if turn.definition is not None:
+            self._connection.execute(_INSERT_DEFINITION, (row.definition_hash, turn.definition))
+        values = (turn.execution_id, row.workflow_id, row.definition_hash, row.status, row.is_open)
+        more = (row.created_ms, row.ended_ms, json.dumps(row.tags, sort_keys=True))
+        number = self._connection.execute(_INSERT_EXECUTION, (*values, *more)).lastrowid or 0
+        return _Head(number, 0, first_link(turn.execution_id, row.definition_hash))
+
+    def _update(self, execution_id: str, row: IndexRow, head: _Head) -> None:
+        self._connection.execute(_UPDATE_EXECUTION, (row.status, row.is_open, row.ended_ms, head.number))
+        if not row.is_open:
+            del self._heads[execution_id]
+
+    def _compare(self, turn: Turn, head: _Head, rows: list[tuple[object, ...]]) -> Appended:
+        """Answer for a turn that is not the next one: the very same one is a duplicate."""
+        for cursor, number, sequence, count, _, events, _ in rows:
+            if (number, sequence) == (head.number, turn.sequence):
+                same = (count, events) == (turn.count, turn.events)
+                return Appended(Answer.DUPLICATE, int(str(cursor))) if same else Appended(Answer.CONFLICT)
+        found = self._connection.execute(_ONE_TURN, (head.number, turn.sequence)).fetchone()
+        if found is not None and found[1:] == (turn.count, turn.events):
+            return Appended(Answer.DUPLICATE, found[0])
+        return Appended(Answer.CONFLICT)
