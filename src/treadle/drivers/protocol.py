@@ -90,7 +90,7 @@ class Driver(Protocol):
     async def state(self, execution_id: str) -> ExecutionState:
         """Return what is committed of one execution."""
 
-    async def list(
+    async def list_executions(
         self,
         *,
         statuses: Sequence[ExecutionStatus],

@@ -267,7 +267,7 @@ class LocalDriver:
         """Tell whether the state in memory is committed: not while a turn of it is being written."""
         return resident not in self._writing and bool(resident.sequence)
 
-    async def list(
+    async def list_executions(
         self,
         *,
         statuses: Sequence[ExecutionStatus] = (),

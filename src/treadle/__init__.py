@@ -1,0 +1,109 @@
+"""treadle: an embeddable, durable, async workflow engine for Python.
+
+Names resolve when they are first used (PEP 562), so that ``import treadle`` stays light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from treadle.actions import Registry, StepContext, action
+    from treadle.definition import load_workflow, validate
+    from treadle.engine import WorkflowEngine, run_sync
+    from treadle.errors import (
+        AgentExecutionError,
+        ConflictError,
+        ExpressionError,
+        NotFoundError,
+        QuarantineError,
+        ReplayError,
+        StoreError,
+        StoreLockedError,
+        TreadleError,
+        ValidationError,
+    )
+    from treadle.model import (
+        ExecutionState,
+        ExecutionStatus,
+        ExecutionSummary,
+        HistoryEvent,
+        Problem,
+        StepError,
+        StepState,
+        StepStatus,
+        Workflow,
+    )
+    from treadle.settings import Settings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "treadle.actions": ("Registry", "StepContext", "action"),
+    "treadle.definition": ("load_workflow", "validate"),
+    "treadle.engine": ("WorkflowEngine", "run_sync"),
+    "treadle.errors": (
+        "AgentExecutionError",
+        "ConflictError",
+        "ExpressionError",
+        "NotFoundError",
+        "QuarantineError",
+        "ReplayError",
+        "StoreError",
+        "StoreLockedError",
+        "TreadleError",
+        "ValidationError",
+    ),
+    "treadle.model": (
+        "ExecutionState",
+        "ExecutionStatus",
+        "ExecutionSummary",
+        "HistoryEvent",
+        "Problem",
+        "StepError",
+        "StepState",
+        "StepStatus",
+        "Workflow",
+    ),
+    "treadle.settings": ("Settings",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AgentExecutionError",
+    "ConflictError",
+    "ExecutionState",
+    "ExecutionStatus",
+    "ExecutionSummary",
+    "ExpressionError",
+    "HistoryEvent",
+    "NotFoundError",
+    "Problem",
+    "QuarantineError",
+    "Registry",
+    "ReplayError",
+    "Settings",
+    "StepContext",
+    "StepError",
+    "StepState",
+    "StepStatus",
+    "StoreError",
+    "StoreLockedError",
+    "TreadleError",
+    "ValidationError",
+    "Workflow",
+    "WorkflowEngine",
+    "action",
+    "load_workflow",
+    "run_sync",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'treadle' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(home), name)

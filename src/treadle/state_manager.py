@@ -1,0 +1,64 @@
+"""The reading side of an engine: one execution, lists, history, and a live sequence of events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from treadle.drivers.protocol import Driver
+    from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent
+
+
+class StateManager:
+    """Reads what is committed; changes nothing.
+
+    Args:
+        driver: That runs the executions.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def get_execution_state(self, execution_id: str) -> ExecutionState:
+        """Return the state of one execution.
+
+        Raises:
+            NotFoundError: No such execution.
+        """
+        return await self._driver.state(execution_id)
+
+    async def list_executions(
+        self,
+        *,
+        statuses: Sequence[ExecutionStatus] = (),
+        workflow_id: str = "",
+        tags: Mapping[str, str] | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> tuple[list[ExecutionSummary], int | None]:
+        """Return executions, newest first, and what to pass as ``before`` for the next page (None: no more)."""
+        return await self._driver.list_executions(
+            statuses=statuses, workflow_id=workflow_id, tags=dict(tags or {}), limit=limit, before=before
+        )
+
+    async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
+        """Return every event of one execution, in order.
+
+        Raises:
+            NotFoundError: No such execution.
+        """
+        return await self._driver.history(execution_id)
+
+    def watch(self, execution_id: str | None = None, after: int | None = None) -> AsyncIterator[HistoryEvent]:
+        """Give committed events in commit order.
+
+        Args:
+            execution_id: Of one execution, until it has ended; None for all, until the engine is closed.
+            after: Cursor of the last event seen; None for the start (of one) or for now (of all).
+
+        Raises:
+            NotFoundError: No such execution.
+        """
+        return self._driver.watch(execution_id, after)
