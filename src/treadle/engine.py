@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from treadle.actions import Registry
@@ -13,20 +13,19 @@ from treadle.definition import load_workflow
 from treadle.drivers.local import LocalDriver
 from treadle.drivers.protocol import Order
 from treadle.errors import TreadleError, ValidationError
-from treadle.model import Workflow
 from treadle.settings import Settings
 from treadle.state_manager import StateManager
 from treadle.store.memory import MemoryStore
 from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
-    import os
+    from pathlib import Path
     from collections.abc import Collection, Iterable, Mapping
 
     from msgspec import Raw
 
     from treadle.drivers.protocol import Driver, Health
-    from treadle.model import ExecutionState, JsonValue
+    from treadle.model import ExecutionState, JsonValue, Workflow
     from treadle.store.protocol import Store
 
 
@@ -102,7 +101,7 @@ class WorkflowEngine:
         Args:
             workflow: The definition: a ``Workflow``, a document, or the path or text of one.
             input_data: JSON object.
-            execution_id: Its name; the same one with the same definition and input returns it again. None for a new one.
+            execution_id: Its name; with the same definition and input it is returned again. None for a new one.
             priority: Ready steps of higher ones start first.
             tags: Shown and searched in lists.
 
@@ -219,7 +218,7 @@ def run_sync(
 def _store(store: str | os.PathLike[str] | Store) -> Store:
     if store == ":memory:":
         return MemoryStore()
-    if isinstance(store, str | Path) or hasattr(store, "__fspath__"):
+    if isinstance(store, str | os.PathLike):
         from treadle.store.sqlite import SqliteStore  # loaded only where a file is used
 
         return SqliteStore(store)
@@ -251,5 +250,3 @@ def _object(given: Mapping[str, JsonValue], settings: Settings) -> Raw:
         return encode_payload(dict(given), settings)
     except (PayloadError, TypeError, ValueError) as error:
         raise ValidationError(f"input: {error}") from error
-
-

@@ -100,7 +100,7 @@ class OnSkip(str, Enum):
     """What the outgoing connections of a node become whose own condition was not taken."""
 
     DEAD = "dead"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
 
 
 class OnFailure(str, Enum):

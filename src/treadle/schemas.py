@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import jsonschema_rs
 import msgspec
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Schema:
     """A compiled schema; immutable and shared."""
 
-    def __init__(self, validator: Any) -> None:
+    def __init__(self, validator: jsonschema_rs.Draft202012Validator) -> None:
         self._validator = validator
 
     def problems(self, value: JsonValue, root: str = "input") -> list[Problem]:

@@ -52,7 +52,7 @@ def encode_payload(value: JsonValue, settings: Settings = _DEFAULTS) -> Raw:
             data = _encoder.encode(_plain(value, settings.max_nesting))
     except PayloadError:
         raise
-    except Exception:  # every reason is named by the walk; what it cannot name is refused as a whole
+    except Exception:  # noqa: BLE001 - every reason is named by the walk; what it cannot name is refused as a whole
         data = _encoder.encode(_plain(value, settings.max_nesting))
     if len(data) > settings.max_payload_bytes:
         raise PayloadError(f"{len(data):,} bytes of JSON, more than the limit of {settings.max_payload_bytes:,}")
@@ -105,7 +105,10 @@ def _plain(value: JsonValue, limit: int, path: str = "", depth: int = 0) -> Json
     if isinstance(value, (list, tuple)):
         return [_plain(one, limit, f"{path}[{index}]", depth + 1) for index, one in enumerate(value)]
     if isinstance(value, dict):
-        return {_key(key, path): _plain(one, limit, f"{path}.{key}" if path else str(key), depth + 1) for key, one in value.items()}
+        return {
+            _key(key, path): _plain(one, limit, f"{path}.{key}" if path else str(key), depth + 1)
+            for key, one in value.items()
+        }
     raise PayloadError(f"{type(value).__name__} is not a JSON type", path)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from datetime import datetime
 
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    import logging
-    from datetime import datetime
 
 
 class StepContext(Struct, frozen=True):

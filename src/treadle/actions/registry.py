@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -11,7 +12,7 @@ from msgspec import Struct
 from treadle.errors import NotFoundError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _Function = TypeVar("_Function", bound="Callable[..., object]")
 _MARK = "__treadle_action__"
@@ -104,7 +105,7 @@ class Registry:
 
 def _functions(source: object) -> Iterator[tuple[str, Callable[..., Any]]]:
     if isinstance(source, Registry):
-        yield from ((one.name, one.function) for one in source._actions.values())
+        yield from ((name, source[name].function) for name in source)
     elif isinstance(source, ModuleType):
         yield from ((_name(value), value) for value in list(vars(source).values()) if _is_marked(value))
     elif isinstance(source, dict):
@@ -127,7 +128,7 @@ def _name(value: object) -> str:
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _wants_context(function: Callable[..., Any]) -> bool:

@@ -25,7 +25,6 @@ Source = Workflow | Mapping[str, "JsonValue"] | str | Path
 """A workflow, a document as data, the path of one, or its text (with a line break, or beginning with ``{``)."""
 
 
-
 def read_document(
     source: Source, *, actions: Container[str] | None = None, settings: Settings | None = None
 ) -> tuple[Workflow | None, list[Problem]]:

@@ -72,12 +72,14 @@ class Fields:
         self._read.add(key)
         return self.value.get(key, default)
 
-    def typed(self, key: str, kinds: type | tuple[type, ...], what: str, default: Any) -> Any:
+    def typed(self, key: str, kinds: type | tuple[type, ...], what: str, default: Any) -> Any:  # noqa: ANN401 - JSON of many types
         """Return a value of one of ``kinds``; absent and null give the default."""
         value = self.take(key)
         if value is None:
             return default
-        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool and bool not in _tuple(kinds)):
+        if not isinstance(value, kinds) or (
+            isinstance(value, bool) and kinds is not bool and bool not in _tuple(kinds)
+        ):
             self.problems.add("type", self.at(key), f"must be {what}")
             return default
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.definition.fields import Fields
@@ -27,7 +28,20 @@ if TYPE_CHECKING:
     from treadle.settings import Settings
 
 _KEPT: Final = frozenset(
-    {"position", "metadata", "connectionId", "connection_id", "created_by", "created_at", "updated_at", "description", "icon", "style", "data", "label"}
+    {
+        "position",
+        "metadata",
+        "connectionId",
+        "connection_id",
+        "created_by",
+        "created_at",
+        "updated_at",
+        "description",
+        "icon",
+        "style",
+        "data",
+        "label",
+    }
 )
 
 
@@ -93,8 +107,7 @@ def _node(fields: Fields, timeout: int | None, retry: RetryPolicy) -> Node:
     for key in [key for key in fields.value if key not in ("id", "config", "type", "title", "name")]:
         if not is_annotation(key):
             inner.value = {key: fields.take(key), **inner.value}
-    node = _node_fields(identity, fields, inner, timeout, retry)
-    return node
+    return _node_fields(identity, fields, inner, timeout, retry)
 
 
 def _node_fields(identity: str, fields: Fields, config: Fields, timeout: int | None, retry: RetryPolicy) -> Node:
@@ -211,6 +224,6 @@ def _linear(steps: list[Fields], timeout: int | None, retry: RetryPolicy) -> tup
     if not any(depends for _, _, depends in read):
         read.sort(key=lambda one: one[0])
         nodes = [node for _, node, _ in read]
-        return nodes, [Connection(one.id, two.id) for one, two in zip(nodes, nodes[1:], strict=False)]
+        return nodes, [Connection(one.id, two.id) for one, two in itertools.pairwise(nodes)]
     connections = [Connection(str(source), node.id) for _, node, depends in read for source in depends]
     return [node for _, node, _ in read], connections

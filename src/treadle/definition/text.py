@@ -113,7 +113,7 @@ class _Composer:
             self._skip(yaml.DocumentEndEvent)
             extra = next(self._events)
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
+            mark: Any = getattr(error, "problem_mark", None)
             message = getattr(error, "problem", None) or str(error)
             _fail("syntax", f"no YAML: {message}", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0)
         if not isinstance(extra, yaml.StreamEndEvent):
@@ -125,10 +125,11 @@ class _Composer:
         if not isinstance(event, kind):
             self._refuse(event, "syntax", "no YAML document")
 
-    def _refuse(self, event: Any, code: str, message: str) -> NoReturn:
-        _fail(code, message, event.start_mark.line + 1, event.start_mark.column + 1)
+    def _refuse(self, event: Any, code: str, message: str) -> NoReturn:  # noqa: ANN401 - PyYAML has no types for events
+        mark = event.start_mark
+        _fail(code, message, mark.line + 1, mark.column + 1)
 
-    def _node(self, event: Any, path: str, depth: int) -> JsonValue:
+    def _node(self, event: Any, path: str, depth: int) -> JsonValue:  # noqa: ANN401 - PyYAML has no types for events
         yaml = self._yaml
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             self._refuse(event, "yaml_feature", "anchors and aliases are not taken: write the value out")
@@ -136,7 +137,7 @@ class _Composer:
             self._refuse(event, "yaml_feature", f"the tag {event.tag} is not taken: only plain data is")
         if depth > self._limit:
             self._refuse(event, "too_deep", f"nested deeper than the limit of {self._limit}")
-        self.places.setdefault(path, (event.start_mark.line + 1, event.start_mark.column + 1))
+        self.places.setdefault(path, _place(event))
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -160,11 +161,11 @@ class _Composer:
             if key in found:
                 self._refuse(event, "duplicate_key", f"the key {key!r} stands twice in one object")
             below = f"{path}.{key}" if path else key
-            self.places[below] = (event.start_mark.line + 1, event.start_mark.column + 1)
+            self.places[below] = _place(event)
             found[key] = self._node(next(self._events), below, depth + 1)
         return found
 
-    def _scalar(self, event: Any) -> JsonValue:
+    def _scalar(self, event: Any) -> JsonValue:  # noqa: ANN401 - PyYAML has no types for events
         text: str = event.value
         if not event.implicit[0]:
             return text
@@ -179,3 +180,7 @@ class _Composer:
         if _FLOAT.fullmatch(text) and not _INT.fullmatch(text):
             return _float(text)
         return text
+
+
+def _place(event: Any) -> tuple[int, int]:  # noqa: ANN401 - PyYAML has no types for events
+    return event.start_mark.line + 1, event.start_mark.column + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from treadle.definition.fields import Problems, nearest
@@ -11,7 +12,7 @@ from treadle.expressions import Reference, compile_expression, compile_template,
 from treadle.model import JoinKind, NodeType, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container
 
     from treadle.model import Connection, JsonValue, Node, Workflow
 
@@ -109,8 +110,10 @@ class _Graph:
 
 def _check_node(node: Node, path: str, graph: _Graph, problems: Problems, actions: Container[str] | None) -> None:
     if actions is not None and node.type is NodeType.ACTION and node.action and node.action_name not in actions:
-        known = list(actions) if hasattr(actions, "__iter__") else []
-        hint = nearest(node.action_name, known) or (f"registered: {', '.join(sorted(known)[:8])}" if known else "none is registered")
+        known = list(actions) if isinstance(actions, Iterable) else []
+        hint = nearest(node.action_name, known) or (
+            f"registered: {', '.join(sorted(known)[:8])}" if known else "none is registered"
+        )
         problems.add("unknown_action", f"{path}.action", f"no action {node.action_name!r} is registered", hint)
     _check_template(node.parameters, f"{path}.parameters", node.id, graph, problems)
     _check_condition(node.condition, f"{path}.condition", node.id, graph, problems, within=True)

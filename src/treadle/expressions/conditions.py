@@ -116,7 +116,9 @@ class _Translation:
         if not self._take(")"):
             raise ExpressionError("expected ')'", self._source)
         words = self._tokens[start + 1 : self._place - 1]
-        if any(one.text in (*_COMPARISONS, "and", "or", "not", "!", "&&", "||") and one.kind != "value" for one in words):
+        if any(
+            one.text in (*_COMPARISONS, "and", "or", "not", "!", "&&", "||") and one.kind != "value" for one in words
+        ):
             return f"({inner})"
         return _joined([_WORDS.get(one.text, one.text) if one.kind == "name" else one.text for one in words])
 

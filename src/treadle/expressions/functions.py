@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from msgspec import Struct
 
@@ -11,12 +12,8 @@ from treadle.errors import ExpressionError
 from treadle.expressions.budget import DEFAULT
 from treadle.expressions.names import Record
 from treadle.expressions.operators import bounded, equal, floor_divide, is_number, kind, remainder
+from treadle.model import JsonValue
 from treadle.values import encode_payload
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from treadle.model import JsonValue
 
 
 class Function(Struct, frozen=True):

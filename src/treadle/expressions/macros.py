@@ -41,7 +41,7 @@ class _Inner:
     def __init__(self, outer: Bounds | _Inner, name: str) -> None:
         self._outer = outer
         self._name = name
-        self.step = outer.step
+        self.step: Callable[[], None] = outer.step
         self.value: JsonValue = None
 
     def lookup(self, name: str) -> JsonValue | Record | Missing:

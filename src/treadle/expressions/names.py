@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from treadle.errors import ExpressionError
-from treadle.model import JsonValue
+
+if TYPE_CHECKING:
+    from treadle.model import JsonValue
 
 
 class Missing:

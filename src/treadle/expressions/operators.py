@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
     from treadle.model import JsonValue
 
-_TYPE_NAMES: Final = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+_TYPE_NAMES: Final = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+}
 
 
 def kind(value: JsonValue) -> str:
@@ -96,7 +103,7 @@ def negate(value: JsonValue) -> JsonValue:
 def floor_divide(left: JsonValue, right: JsonValue) -> int:
     """``div()``: the quotient of ints, cut towards zero."""
     _whole("div", left, right)
-    value = abs(left) // abs(right)
+    value: int = abs(left) // abs(right)
     return -value if (left < 0) != (right < 0) else value
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
 from treadle.errors import ExpressionError
-
-if TYPE_CHECKING:
-    from treadle.model import JsonValue
+from treadle.model import JsonValue
 
 
 class Token(Struct, frozen=True):
@@ -34,7 +32,20 @@ _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATORS: Final = ("&&", "||", "==", "!=", "<=", ">=", *"!<>+-*/%?:.,()[]{}")
 _LITERALS: Final[dict[str, JsonValue]] = {"true": True, "false": False, "null": None}
-_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"', "`": "`", "?": "?", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+_ESCAPES: Final = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "\\": "\\",
+    "'": "'",
+    '"': '"',
+    "`": "`",
+    "?": "?",
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "v": "\v",
+}
 _CODE_DIGITS: Final = {"x": 2, "X": 2, "u": 4, "U": 8}
 
 

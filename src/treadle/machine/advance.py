@@ -53,9 +53,7 @@ def advance(state: State, arrived: Iterable[i.AnyInput], *, names: Names | None 
     return turn.close()
 
 
-def start(
-    state: State, steps: Iterable[str], *, at: int, turn: Turn | None = None, names: Names | None = None
-) -> Turn:
+def start(state: State, steps: Iterable[str], *, at: int, turn: Turn | None = None, names: Names | None = None) -> Turn:
     """Start attempts of ready steps that were given a slot.
 
     A step that asks for input, or whose parameters cannot be resolved, does not start; the commands of the turn say
@@ -65,7 +63,7 @@ def start(
         state: State of one execution.
         steps: Keys of ready steps; one that is no longer ready is passed over.
         at: Time in milliseconds since the epoch.
-        turn: The turn of ``advance`` to go on with, so that a result and what it starts are one row; None for a new one.
+        turn: The turn of ``advance`` to go on with, so that a result and what it starts are one row.
         names: As for ``advance``.
     """
     turn = turn or Turn(state, names)
@@ -99,9 +97,7 @@ def _resolve(turn: Turn, node: PlanNode, at: int) -> Raw | None:
         if error.root == "input":
             _ask(turn, node, at)
             return None
-        failure = StepError(
-            type="MissingNameError", message=str(error), step=node.id, details={"missing": error.path}
-        )
+        failure = StepError(type="MissingNameError", message=str(error), step=node.id, details={"missing": error.path})
     except (ExpressionError, PayloadError) as error:
         failure = StepError(type=type(error).__name__, message=f"parameters: {error}", step=node.id)
     fail(turn, node, failure, at, attempt=0)
@@ -264,7 +260,9 @@ def _resume_requested(turn: Turn, one: i.ResumeRequested) -> bool:
     state = turn.state
     if _is_repeated(turn, one.request):
         return True
-    if state.ending is not None or not (state.status is ExecutionStatus.PAUSED or (state.asking and not state.ended_at)):
+    if state.ending is not None or not (
+        state.status is ExecutionStatus.PAUSED or (state.asking and not state.ended_at)
+    ):
         return False
     turn.emit(e.ExecutionResumed(inputs=one.inputs, request=one.request, at=one.at))
     return True

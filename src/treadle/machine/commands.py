@@ -6,14 +6,11 @@ nothing to set, to clear, or to lose.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-if TYPE_CHECKING:
-    from msgspec import Raw
-
-    from treadle.model import Node
+from treadle.model import Node
 
 
 class RunStep(Struct, frozen=True):

@@ -75,7 +75,7 @@ def _end(turn: Turn, at: int) -> None:
         turn.emit(_LAST[ending.status](error=ending.error, at=at))
 
 
-_LAST: Final = {
+_LAST: Final[dict[ExecutionStatus, type[e.ExecutionFailed | e.ExecutionCancelled | e.ExecutionTimedOut]]] = {
     ExecutionStatus.FAILED: e.ExecutionFailed,
     ExecutionStatus.CANCELLED: e.ExecutionCancelled,
     ExecutionStatus.TIMED_OUT: e.ExecutionTimedOut,

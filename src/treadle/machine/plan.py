@@ -95,7 +95,9 @@ class PlanNode:
         self.is_trigger = node.type is NodeType.TRIGGER
         self.condition: Expression | None = compile_expression(node.condition) if node.condition else None
         self.parameters: Template = compile_template(node.parameters)
-        self.constant: Raw | None = encode_payload(self.parameters.resolve(_NoNames())) if self.parameters.is_constant else None
+        self.constant: Raw | None = (
+            encode_payload(self.parameters.resolve(_NoNames())) if self.parameters.is_constant else None
+        )
         self.indegree = 0
         self.need = 0
         self.outgoing: tuple[PlanConnection, ...] = ()

@@ -109,7 +109,7 @@ def _verdicts(turn: Turn, routes: Routes, at: int) -> list[e.ConnectionDecided] 
     return decided
 
 
-def _verdict(turn: Turn, connection: PlanConnection, taken_before: bool) -> tuple[bool, str]:
+def _verdict(turn: Turn, connection: PlanConnection, taken_before: bool) -> tuple[bool, str]:  # noqa: FBT001 - private
     if connection.condition is None:
         return not taken_before, ""
     return _evaluate(turn, connection.condition)

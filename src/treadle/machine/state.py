@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Raw
 
 from treadle.errors import ReplayError
-from treadle.machine.transitions import COMPLETED, MOVES, PENDING, PHASE_NAMES, READY, WAITING
+from treadle.machine.transitions import COMPLETED, MOVES, PENDING, PHASE_NAMES, WAITING
 from treadle.model import ExecutionStatus
 from treadle.values import decode_payload
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from treadle.store.protocol import Answer, Appended, Filter, IndexRow, Listed, StoredTurn, Turn
+from treadle.store.protocol import EVERYTHING, Answer, Appended, Filter, IndexRow, Listed, StoredTurn, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,11 @@ class MemoryStore:
         return self._listed.get(execution_id)
 
     async def list(
-        self, where: Filter = Filter(), *, limit: int = 100, before: int | None = None  # noqa: B008 - frozen
+        self,
+        where: Filter = EVERYTHING,
+        *,
+        limit: int = 100,
+        before: int | None = None,
     ) -> Sequence[Listed]:
         """Return index rows, newest first."""
         rows = [row for row in reversed(self._listed.values()) if _matches(row, where)]

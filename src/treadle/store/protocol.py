@@ -8,11 +8,13 @@ event has a **cursor**, its place in the one sequence of all committed events; a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Answer(str, Enum):
@@ -121,6 +123,10 @@ class Filter(Struct, frozen=True):
     workflow_id: str = ""
     tags: dict[str, str] = {}
     is_open: bool | None = None
+
+
+EVERYTHING: Final = Filter()
+"""The filter that every execution passes."""
 
 
 class Store(Protocol):

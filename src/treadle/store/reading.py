@@ -77,14 +77,14 @@ class Reading:
     def definition(self, definition_hash: str) -> bytes | None:
         """Return a definition."""
         found = self._all("select document from definitions where hash = ?", (definition_hash,))
-        return found[0][0] if found else None
+        return bytes(found[0][0]) if found else None
 
     def get(self, execution_id: str) -> Listed | None:
         """Return one index row."""
         found = self._all(_ONE, (execution_id,))
         return _listed(found[0]) if found else None
 
-    def list(self, where: Filter, limit: int, before: int | None) -> list[Listed]:
+    def list(self, where: Filter, limit: int, before: int | None) -> Sequence[Listed]:
         """Return index rows, newest first."""
         values = {
             "before": before,
@@ -96,7 +96,7 @@ class Reading:
         }
         return [_listed(row) for row in self._all(_LIST, values)]
 
-    def _all(self, query: str, values: tuple[Any, ...] | dict[str, Any]) -> list[Any]:
+    def _all(self, query: str, values: tuple[Any, ...] | dict[str, Any]) -> Sequence[Any]:
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
@@ -106,5 +106,13 @@ class Reading:
 def _listed(row: tuple[Any, ...]) -> Listed:
     number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags = row
     return Listed(
-        number, execution_id, workflow_id, definition_hash, status, bool(is_open), created_ms, ended_ms, json.loads(tags)
+        number,
+        execution_id,
+        workflow_id,
+        definition_hash,
+        status,
+        bool(is_open),
+        created_ms,
+        ended_ms,
+        json.loads(tags),
     )

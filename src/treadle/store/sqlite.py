@@ -13,11 +13,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from treadle.errors import StoreError
 from treadle.store.lock import FileLock
-from treadle.store.protocol import Appended, Filter, Listed, StoredTurn, Turn
+from treadle.store.protocol import EVERYTHING, Appended, Filter, Listed, StoredTurn, Turn
 from treadle.store.reading import Reading
 from treadle.store.writer import Writer
 
@@ -131,7 +131,7 @@ class SqliteStore:
         """Write the turns together with those of other calls that wait."""
         job = _Job(asyncio.get_running_loop(), turns)
         self._put(job)
-        return await job.future  # type: ignore[no-any-return]  # a job with turns answers with a list
+        return cast("Sequence[Appended]", await job.future)
 
     async def _on_writer(self, function: Callable[[], None]) -> None:
         job = _Job(asyncio.get_running_loop(), (), function)
@@ -161,9 +161,7 @@ class SqliteStore:
         results: list[tuple[_Job, object]] = []
         try:
             if writes:
-                if self._writer is None:
-                    raise StoreError("could not be opened again", self.path)
-                answers = self._writer.write([job.turns for job in writes])
+                answers = self._open_writer().write([job.turns for job in writes])
                 results += zip(writes, answers, strict=True)
         except StoreError as error:
             results += [(job, error) for job in writes]
@@ -172,6 +170,11 @@ class SqliteStore:
                 results.append((job, _attempt(job.function)))
         for loop in {job.loop for job, _ in results}:
             _tell(loop, [(job, result) for job, result in results if job.loop is loop])
+
+    def _open_writer(self) -> Writer:
+        if self._writer is None:
+            raise StoreError("could not be opened again", self.path)
+        return self._writer
 
     async def _read(self, function: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._reader, function)
@@ -202,7 +205,11 @@ class SqliteStore:
         return await self._read(lambda: self._open_reading().get(execution_id))
 
     async def list(
-        self, where: Filter = Filter(), *, limit: int = 100, before: int | None = None  # noqa: B008 - frozen
+        self,
+        where: Filter = EVERYTHING,
+        *,
+        limit: int = 100,
+        before: int | None = None,
     ) -> Sequence[Listed]:
         """Return index rows, newest first."""
         return await self._read(lambda: self._open_reading().list(where, limit, before))

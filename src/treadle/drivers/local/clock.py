@@ -1,8 +1,8 @@
 """The engine's time: never goes back, and follows the wall clock forward.
 
 A wall clock that is set back must not make a timer wait again, and one that jumps ahead (a suspended laptop) must fire
-what is due. So the time is the wall clock's while that is ahead, and goes on by the monotonic clock where the wall clock
-has fallen behind.
+what is due. So the time is the wall clock's while that is ahead, and goes on by the monotonic clock where the wall
+clock has fallen behind.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ class Clock:
         monotonic: Seconds since anything; may not.
     """
 
-    def __init__(
-        self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._wall = wall
         self._monotonic = monotonic
         self._lead = wall() - monotonic()
@@ -33,6 +31,5 @@ class Clock:
         """Return the time."""
         monotonic = self._monotonic()
         lead = self._wall() - monotonic
-        if lead > self._lead:
-            self._lead = lead
+        self._lead = max(self._lead, lead)
         return int((monotonic + self._lead) * 1000)

@@ -62,7 +62,13 @@ class LocalDriver:
     """
 
     def __init__(
-        self, store: Store, registry: Registry, *, max_concurrent_steps: int, settings: Settings, clock: Clock | None = None
+        self,
+        store: Store,
+        registry: Registry,
+        *,
+        max_concurrent_steps: int,
+        settings: Settings,
+        clock: Clock | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -399,7 +405,9 @@ class LocalDriver:
         answers = await self._store.append(rows)
         for row, answer in zip(rows, answers, strict=True):
             if answer.answer is Answer.CONFLICT:
-                raise StoreError(f"turn {row.sequence} of {row.execution_id!r} is another one in the log", self._store.path)
+                raise StoreError(
+                    f"turn {row.sequence} of {row.execution_id!r} is another one in the log", self._store.path
+                )
         return [
             StoredTurn(row.execution_id, row.sequence, row.events, row.count, answer.cursor)
             for row, answer in zip(rows, answers, strict=True)

@@ -14,10 +14,7 @@ import traceback
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
-
 from treadle.actions import StepContext
-from treadle.drivers.local.threads import Threads
 from treadle.errors import AgentExecutionError, ValidationError
 from treadle.machine.inputs import ActionCancelled, ActionInterrupted, ActionRaised, ActionReturned
 from treadle.model import StepError
@@ -26,9 +23,12 @@ from treadle.values import decode_payload, encode_payload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from msgspec import Raw
+
     from treadle.actions import Action
     from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Resident
+    from treadle.drivers.local.threads import Threads
     from treadle.machine import RunStep
     from treadle.machine.inputs import AnyInput
     from treadle.settings import Settings
@@ -241,7 +241,7 @@ class Bodies:
         permanent = isinstance(error, ValidationError) or _is_wrong_call(error)
         return self._raised(body, described, names, permanent=permanent, retry_after_ms=_retry_after_ms(error))
 
-    def _raised(self, body: Body, error: StepError, names: tuple[str, ...], **how: Any) -> ActionRaised:
+    def _raised(self, body: Body, error: StepError, names: tuple[str, ...], **how: Any) -> ActionRaised:  # noqa: ANN401 - fields of the input
         command = body.command
         return ActionRaised(
             step=command.step,
@@ -268,7 +268,9 @@ def describe_error(error: BaseException, step: str, attempt: int, limit: int) ->
     where = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[1:]]
     if where:
         details["traceback"] = where
-    return StepError(type=type(error).__name__, message=_text(error, limit), attempt=attempt, step=step, details=details)
+    return StepError(
+        type=type(error).__name__, message=_text(error, limit), attempt=attempt, step=step, details=details
+    )
 
 
 def _text(value: object, limit: int) -> str:
