@@ -19,8 +19,8 @@ from treadle.store.memory import MemoryStore
 from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
 
     from msgspec import Raw
 

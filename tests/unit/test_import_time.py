@@ -1,0 +1,32 @@
+"""``import treadle`` is light: what is heavy loads when it is used.
+
+What was loaded is looked at instead of how long it took, since the clock of a shared machine says little.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SRC = Path(__file__).parents[2] / "src"
+HEAVY = {"asyncio", "yaml", "jsonschema_rs", "typer", "rich", "sqlite3"}
+
+
+def _loaded_by(statements: str) -> set[str]:
+    # What the environment itself loads at start (a .pth file, a sitecustomize) is not counted.
+    code = (
+        f"import sys; sys.path.insert(0, {str(SRC)!r}); before = set(sys.modules)\n"
+        f"{statements}\nprint(*set(sys.modules) - before)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
+def test_import_treadle_loads_nothing_heavy() -> None:
+    assert _loaded_by("import treadle") & HEAVY == set()
+
+
+def test_every_public_name_resolves_and_the_list_of_names_is_complete() -> None:
+    loaded = _loaded_by("import treadle\nfor name in treadle.__all__: assert getattr(treadle, name) is not None, name")
+    assert {"treadle.engine", "treadle.model"} <= loaded
