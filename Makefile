@@ -18,17 +18,16 @@ JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 
-PACKAGES := src/treadle $(wildcard backend/core)
-AUDIT := examples/environment_audit
+PACKAGES := src/treadle examples $(wildcard backend/core)
 
 .PHONY: help run test check format bench docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(READY) ## Run the example: an audit of this Python environment, written to out/audit/
-	@$(BIN)/treadle run $(AUDIT)/audit.yaml --actions $(AUDIT)/actions.py --db out/audit.db -i report_dir=out/audit
-	@echo "The report: out/audit/report.html (and report.md)"
+run: $(READY) ## Run the example: a workflow on a file, through the command line
+	@mkdir -p out
+	@$(BIN)/treadle run examples/hello.yaml --actions examples/hello.py --db out/hello.db -i name=Ada
 
 test: $(READY) ## Run every test
 	@$(PYTEST) -n $(JOBS) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)

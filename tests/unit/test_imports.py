@@ -41,7 +41,17 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {PUBLIC},
     "server": {PUBLIC},
     # What users test with stands above everything, and nothing imports it.
-    "testing": {*BASE, PUBLIC, "machine", "definition", "actions", "store", "feed", "drivers.protocol", "drivers.local"},
+    "testing": {
+        *BASE,
+        PUBLIC,
+        "machine",
+        "definition",
+        "actions",
+        "store",
+        "feed",
+        "drivers.protocol",
+        "drivers.local",
+    },
     "core": {PUBLIC, "machine", "definition", "expressions"},
 }
 

@@ -84,7 +84,7 @@ def _start(turn: Turn, node: PlanNode, at: int) -> None:
     parameters = known if known is not None else _resolve(turn, node, at)
     if parameters is None:
         return
-    recorded = None if known is not None else parameters
+    recorded = e.ABSENT if known is not None else parameters
     turn.emit(e.StepStarted(step=node.id, attempt=attempt, parameters=recorded, at=at))
     turn.commands.append(RunStep(node.id, attempt, node.node, parameters))
 
@@ -264,7 +264,7 @@ def _resume_requested(turn: Turn, one: i.ResumeRequested) -> bool:
         state.status is ExecutionStatus.PAUSED or (state.asking and not state.ended_at)
     ):
         return False
-    turn.emit(e.ExecutionResumed(inputs=one.inputs, request=one.request, at=one.at))
+    turn.emit(e.ExecutionResumed(inputs=e.ABSENT if one.inputs is None else one.inputs, request=one.request, at=one.at))
     return True
 
 

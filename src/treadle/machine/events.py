@@ -10,11 +10,14 @@ An event's kind on the wire is its class name. A field is only ever added, with 
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Raw, Struct
 
 from treadle.model import StepError
+
+ABSENT: Final = Raw(b"")
+"""No payload. A field is left out on the wire while it is this very object; a decoder has no ``Raw | None``."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=True, kw_only=True):
@@ -52,12 +55,12 @@ class StepStarted(Event, frozen=True):
     """An attempt is about to call the action.
 
     Attributes:
-        parameters: Resolved parameters, on the first attempt only; None where they hold no expression, or as before.
+        parameters: Resolved parameters, on the first attempt only; ``ABSENT`` where they are constant or known.
     """
 
     step: str
     attempt: int
-    parameters: Raw | None = None
+    parameters: Raw = ABSENT
 
 
 class StepSucceeded(Event, frozen=True):
@@ -189,9 +192,9 @@ class ExecutionPaused(Event, frozen=True):
 
 
 class ExecutionResumed(Event, frozen=True):
-    """It goes on; ``inputs`` (None for none) were merged over the input."""
+    """It goes on; ``inputs`` (``ABSENT`` for none) were merged over the input."""
 
-    inputs: Raw | None = None
+    inputs: Raw = ABSENT
     request: str = ""
 
 
@@ -218,10 +221,10 @@ class ExecutionCompleted(Event, frozen=True):
     """It ended well.
 
     Attributes:
-        output: What the definition's ``output`` gave; None where that is the output of its leaves.
+        output: What the definition's ``output`` gave; ``ABSENT`` where that is the output of its leaves.
     """
 
-    output: Raw | None = None
+    output: Raw = ABSENT
 
 
 class ExecutionFailed(Event, frozen=True):

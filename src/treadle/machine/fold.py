@@ -177,7 +177,7 @@ def _execution_resumed(state: State, event: e.ExecutionResumed) -> None:
         _move_execution(state, ExecutionStatus.RUNNING)
         state.paused_ms += event.at - state.paused_at
         state.paused_at = None
-    if event.inputs is not None:
+    if event.inputs is not e.ABSENT:
         state.input_value = {**state.input_value, **decode_payload(event.inputs)}
         state.input = encode_payload(state.input_value)
     for step in state.asking:
@@ -215,7 +215,7 @@ def cancel_error(reason: str) -> StepError:
 
 def _execution_completed(state: State, event: e.ExecutionCompleted) -> None:
     _end(state, ExecutionStatus.COMPLETED, event.at)
-    state.output = event.output
+    state.output = None if event.output is e.ABSENT else event.output
 
 
 def _execution_failed(state: State, event: e.ExecutionFailed) -> None:
@@ -258,7 +258,7 @@ def _step_started(state: State, event: e.StepStarted) -> None:
     scope.move(index, RUNNING)
     state.ready.pop(step, None)
     scope.attempts[index] = event.attempt
-    if event.parameters is not None:
+    if event.parameters is not e.ABSENT:
         scope.parameters[index] = event.parameters
     state.in_flight[step] = event.attempt
     if not scope.started_at[index]:

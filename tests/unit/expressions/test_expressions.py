@@ -157,7 +157,9 @@ def test_a_value_nested_50_000_deep_is_an_error_and_no_crash() -> None:
 
 
 def test_the_syntax_tree_is_a_closed_set() -> None:
-    kinds = {name for name, value in vars(tree).items() if isinstance(value, type) and value.__module__ == tree.__name__}
+    kinds = {
+        name for name, value in vars(tree).items() if isinstance(value, type) and value.__module__ == tree.__name__
+    }
     assert kinds == {
         "Literal", "Name", "Member", "Index", "Unary", "Binary", "Choice", "Call", "Items", "Entries",
     }  # fmt: skip

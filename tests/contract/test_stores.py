@@ -1,0 +1,219 @@
+"""Every store keeps the same promises."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from treadle.errors import QuarantineError, StoreError, StoreLockedError
+from treadle.store.memory import MemoryStore
+from treadle.store.protocol import Answer, Appended, Filter, IndexRow, StoredTurn, Turn
+from treadle.store.sqlite import SqliteStore, connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def first(name: str, events: bytes = b"[1]", **index: Any) -> Turn:
+    row = IndexRow(status="RUNNING", workflow_id="w", definition_hash="h", created_ms=5, **index)
+    return Turn(name, 1, events, 1, row, b"{}")
+
+
+def later(name: str, sequence: int, events: bytes = b"[2,3]", count: int = 2, index: IndexRow | None = None) -> Turn:
+    return Turn(name, sequence, events, count, index)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    made = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "log.db")
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def test_turns_come_back_in_order_with_one_cursor_per_event(store: Any) -> None:
+    answers = await store.append([first("a"), first("b"), later("a", 2)])
+    assert answers == [Appended(Answer.COMMITTED, 1), Appended(Answer.COMMITTED, 2), Appended(Answer.COMMITTED, 4)]
+    a1, b1, a2 = (
+        StoredTurn("a", 1, b"[1]", 1, 1),
+        StoredTurn("b", 1, b"[1]", 1, 2),
+        StoredTurn("a", 2, b"[2,3]", 2, 4),
+    )
+    assert list(await store.read("a")) == [a1, a2]
+    assert list(await store.read("a", after=1)) == [a2]
+    assert list(await store.read("nobody")) == []
+    assert list(await store.read_after(0)) == [a1, b1, a2]
+    assert list(await store.read_after(1, limit=1)) == [b1]
+    assert list(await store.read_after(3)) == [a2]
+    assert await store.head() == 4
+    assert await store.definition("h") == b"{}"
+    assert await store.definition("x") is None
+
+
+async def test_a_bad_turn_leaves_the_others_of_its_call_alone(store: Any) -> None:
+    await store.append([first("a"), later("a", 2)])
+    answers = await store.append([later("a", 2), later("a", 2, b"[9,9]"), later("a", 9), later("z", 2), first("b")])
+    assert [one.answer for one in answers] == [
+        Answer.DUPLICATE,
+        Answer.CONFLICT,
+        Answer.CONFLICT,
+        Answer.CONFLICT,
+        Answer.COMMITTED,
+    ]
+    assert answers[0].cursor == 3
+    assert [turn.sequence for turn in await store.read("a")] == [1, 2]
+    assert [turn.events for turn in await store.read("b")] == [b"[1]"]
+
+
+async def test_lists_are_newest_first_filtered_and_paged(store: Any) -> None:
+    await store.append([first("a", tags={"k": "v"}), first("b"), first("c", tags={"k": "v", "m": "n"})])
+    await store.append([later("b", 2, index=IndexRow(status="COMPLETED", is_open=False, ended_ms=9))])
+    ids = lambda rows: [row.execution_id for row in rows]  # noqa: E731
+    assert ids(await store.list()) == ["c", "b", "a"]
+    assert ids(await store.list(Filter(is_open=True))) == ["c", "a"]
+    assert ids(await store.list(Filter(statuses=("COMPLETED",)))) == ["b"]
+    assert ids(await store.list(Filter(tags={"k": "v"}))) == ["c", "a"]
+    assert ids(await store.list(Filter(workflow_id="other"))) == []
+    page = await store.list(limit=2)
+    assert ids(await store.list(limit=2, before=page[-1].number)) == ["a"]
+    row = await store.get("b")
+    assert (row.status, row.is_open, row.created_ms, row.ended_ms, row.workflow_id) == ("COMPLETED", False, 5, 9, "w")
+    assert await store.get("nobody") is None
+
+
+async def test_appends_that_wait_share_a_transaction(tmp_path: Path) -> None:
+    commits: list[str] = []
+
+    def traced(path: str) -> sqlite3.Connection:
+        made = connect(path)
+        made.set_trace_callback(lambda sql: commits.append(sql) if sql.lower().startswith("commit") else None)
+        return made
+
+    store = SqliteStore(tmp_path / "log.db", connect=traced)
+    await store.open()
+    before = len(commits)
+    answers = await asyncio.gather(*[store.append([first(f"e{number}")]) for number in range(50)])
+    assert all(one[0].answer is Answer.COMMITTED for one in answers)
+    assert len(commits) - before <= 3
+    await store.close()
+
+
+async def test_everything_is_there_after_closing_and_opening_again(tmp_path: Path) -> None:
+    for sequence in (1, 2, 3):
+        store = SqliteStore(tmp_path / "log.db")
+        await store.open()
+        turn = first("a") if sequence == 1 else later("a", sequence)
+        assert [one.answer for one in await store.append([turn])] == [Answer.COMMITTED]
+        await store.close()
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {
+        "log.db": "0o600",
+        "log.db.lock": "0o600",
+    }
+
+
+async def test_a_second_engine_is_refused_with_the_pid_of_the_first_and_may_open_once_that_is_killed(
+    tmp_path: Path,
+) -> None:
+    script = (
+        "import asyncio, sys, time\nfrom treadle.store.sqlite import SqliteStore\n"
+        "async def main():\n    s = SqliteStore(sys.argv[1])\n    await s.open()\n    print('open', flush=True)\n"
+        "    sys.stdin.read()\nasyncio.run(main())\n"
+    )
+    path = tmp_path / "log.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        with pytest.raises(StoreLockedError) as caught:
+            await SqliteStore(path).open()
+        assert caught.value.pid == holder.pid
+        assert str(holder.pid) in str(caught.value)
+        holder.kill()
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+
+
+class Failing(sqlite3.Connection):
+    """A connection whose commits fail on demand: before they are carried out, or after."""
+
+    fail = ""
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if sql == "commit" and Failing.fail:
+            when, Failing.fail = Failing.fail, ""
+            if when == "after":
+                super().execute(sql)
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(sql, *values)
+
+
+@pytest.mark.parametrize(("when", "there"), [("before", 1), ("after", 2)])
+async def test_after_a_failed_commit_nothing_is_taken_until_the_file_was_read_again(
+    tmp_path: Path, when: str, there: int
+) -> None:
+    make = lambda path: sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Failing)  # noqa: E731
+    store = SqliteStore(tmp_path / "log.db", connect=make)
+    await store.open()
+    await store.append([first("a")])
+    Failing.fail = when
+    with pytest.raises(StoreError, match="disk I/O error"):
+        await store.append([later("a", 2)])
+    with pytest.raises(StoreError, match="read again"):
+        await store.append([first("b")])
+    await store.reopen()
+    assert len(await store.read("a")) == there
+    again = await store.append([later("a", 2), first("b")])
+    assert [one.answer for one in again] == [Answer.COMMITTED if there == 1 else Answer.DUPLICATE, Answer.COMMITTED]
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update turns set events = x'5b395d' where sequence = 2",
+        "update turns set count = 3 where sequence = 2",
+        "delete from turns where sequence = 2",
+        "update turns set sequence = 9 where sequence = 3",
+        "delete from turns",
+    ],
+)
+async def test_a_changed_or_missing_turn_is_named_and_other_executions_can_be_read(tmp_path: Path, damage: str) -> None:
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    await store.append([first("a"), later("a", 2), later("a", 3), first("b")])
+    with sqlite3.connect(tmp_path / "log.db") as other:
+        other.execute(damage + (" and execution = 1" if "where" in damage else " where execution = 1"))
+    other.close()
+    with pytest.raises(QuarantineError) as caught:
+        await store.read("a")
+    assert caught.value.execution_id == "a"
+    assert [turn.events for turn in await store.read("b")] == [b"[1]"]
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        ("pragma application_id = 1953653868; pragma user_version = 99", "newer treadle"),
+        ("create table other (x)", "not treadle's"),
+    ],
+)
+async def test_a_file_of_another_program_or_of_a_newer_version_is_refused(
+    tmp_path: Path, prepare: str, message: str
+) -> None:
+    with sqlite3.connect(tmp_path / "log.db") as other:
+        other.executescript(prepare)
+    other.close()
+    with pytest.raises(StoreError, match=message):
+        await SqliteStore(tmp_path / "log.db").open()
+    (tmp_path / "text.db").write_text("this is no database, " * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        await SqliteStore(tmp_path / "text.db").open()
