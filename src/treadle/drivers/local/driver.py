@@ -468,6 +468,7 @@ class LocalDriver:
             else:
                 self._failure = ""
         _logger.warning("the log can be written again")
+        self._signal()  # what had arrived is fed again, and who waits is told what the log says
 
     async def _fold_again(self, resident: Resident) -> None:
         """Replace the state in memory by what the log says."""
