@@ -19,15 +19,18 @@ PYTEST := $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 
 PACKAGES := src/treadle examples $(wildcard backend/core)
+AUDIT := examples/environment_audit
+BENCHES := $(wildcard bench/*.py)
 
 .PHONY: help run test check format bench docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(READY) ## Run the example: a workflow on a file, through the command line
+run: $(READY) ## Run the example: an audit of this Python environment, written to out/audit/
 	@mkdir -p out
-	@$(BIN)/treadle run examples/hello.yaml --actions examples/hello.py --db out/hello.db -i name=Ada
+	@$(BIN)/treadle run $(AUDIT)/audit.yaml --actions $(AUDIT)/actions.py --db out/audit.db -i report_dir=out/audit
+	@echo "The report: out/audit/report.html (and report.md beside it)"
 
 test: $(READY) ## Run every test
 	@$(PYTEST) -n $(JOBS) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
@@ -44,8 +47,9 @@ format: $(READY) ## Put every file into the one format, and fix what the linter 
 	@$(BIN)/ruff format .
 
 bench: $(READY) ## Measure; results go to bench/results/
+	@test -n "$(BENCHES)" || { echo "there is nothing in bench/ to measure with" >&2; exit 1; }
 	@mkdir -p bench/results
-	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(BENCHES); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 docs: $(READY) ## Check the documentation: every link leads somewhere, every example is what it says
 	@$(PYTEST) -q tests/docs
@@ -58,7 +62,7 @@ clean: ## Remove what was made here: .venv, caches, out/
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "treadle needs Python 3.11 or newer, and none of python3, python3.11 ... runs here." \
 		"Install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "treadle needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`." \
 		"Say which one to use: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Setting up $(VENV) with `$(PYTHON) --version` (once) ..."
