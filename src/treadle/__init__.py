@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from treadle.actions import Registry, StepContext, action
-    from treadle.definition import load_workflow, validate
+    from treadle.definition import WorkflowBuilder, load_workflow, to_document, validate
     from treadle.engine import WorkflowEngine, run_sync
     from treadle.errors import (
         AgentExecutionError,
@@ -40,7 +40,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "treadle.actions": ("Registry", "StepContext", "action"),
-    "treadle.definition": ("load_workflow", "validate"),
+    "treadle.definition": ("WorkflowBuilder", "load_workflow", "to_document", "validate"),
     "treadle.engine": ("WorkflowEngine", "run_sync"),
     "treadle.errors": (
         "AgentExecutionError",
@@ -92,10 +92,12 @@ __all__ = [
     "TreadleError",
     "ValidationError",
     "Workflow",
+    "WorkflowBuilder",
     "WorkflowEngine",
     "action",
     "load_workflow",
     "run_sync",
+    "to_document",
     "validate",
 ]
 

@@ -69,7 +69,7 @@ def test_a_failure_has_code_1_and_names_its_reason(folder: Path) -> None:
     ("words", "message"),
     [
         (["run", "none.yaml"], "cannot read none.yaml"),
-        (["run", "hello.yaml"], "no action 'greet' is registered"),
+        (["run", "hello.yaml"], 'no action "greet" is registered'),
         (["run", "hello.yaml", "--actions", "none.py"], "none.py"),
         (["run", "hello.yaml", "--actions", "actions.py", "-i", "name"], "name=value"),
         (["run", "hello.yaml", "--actions", "actions.py", "--id", " "], "execution id"),
@@ -88,5 +88,5 @@ def test_bad_usage_has_code_2_and_one_message_with_the_place(folder: Path, words
 def test_validate_names_every_problem_with_line_and_column(folder: Path) -> None:
     code, out, _ = treadle(folder, "validate", "bad.yaml")
     assert code == 2
-    assert out == "error: bad.yaml:5:5: nodes[0].retyr: unknown key 'retyr' (did you mean 'retry'?)\n"
+    assert out == 'error: bad.yaml:5:5: nodes[0].retyr: unknown key "retyr" (did you mean "retry"?)\n'
     assert treadle(folder, "validate", "hello.yaml")[0] == 0

@@ -1,8 +1,38 @@
-"""Outside forms of a workflow to the model, and back; every problem of a document at once."""
+"""Outside forms of a workflow to the model and back: documents, the builder in Python, and all validation.
+
+Nothing behind this door sees a workflow that was not validated, and every problem is told at once.
+"""
 
 from __future__ import annotations
 
-from treadle.definition.documents import load_workflow, read_document, validate
-from treadle.definition.durations import parse_duration
+from treadle.definition.builder import NodeHandle, OutputReference, WorkflowBuilder, retry_policy
+from treadle.definition.documents import (
+    Source,
+    check_document,
+    load_workflow,
+    read_document,
+    read_json,
+    read_yaml,
+    validate,
+)
+from treadle.definition.durations import format_duration, parse_duration
+from treadle.definition.schema import definition_schema
+from treadle.definition.writing import to_document
 
-__all__ = ["load_workflow", "parse_duration", "read_document", "validate"]
+__all__ = [
+    "NodeHandle",
+    "OutputReference",
+    "Source",
+    "WorkflowBuilder",
+    "check_document",
+    "definition_schema",
+    "format_duration",
+    "load_workflow",
+    "parse_duration",
+    "read_document",
+    "read_json",
+    "read_yaml",
+    "retry_policy",
+    "to_document",
+    "validate",
+]

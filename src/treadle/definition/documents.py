@@ -1,89 +1,272 @@
-"""Documents to workflows: reads every form, notes every problem, and only then gives a workflow."""
+"""Every outside form of a workflow through one door: read, checked, and every problem told at once.
+
+A workflow comes out only if there is no error; warnings come with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+import hashlib
+from collections.abc import Collection, Container, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from treadle.definition.fields import Fields, Problems
+import msgspec
+
+from treadle.definition.layout import Layout, Origin
+from treadle.definition.problems import Findings, to_problems
 from treadle.definition.reading import read_workflow
-from treadle.definition.text import read_text
-from treadle.definition.validation import check_workflow
+from treadle.definition.sources import Format, Loaded, load_source, load_text
+from treadle.definition.validation import check_actions, check_workflow
+from treadle.definition.writing import to_document, written_layout
 from treadle.errors import ValidationError
-from treadle.model import Problem, Severity, Workflow
+from treadle.model import JsonValue, Problem, Severity, Workflow, encode_workflow
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Iterator, Sequence
 
-    from treadle.definition.text import Places
-    from treadle.model import JsonValue
+    from treadle.definition.problems import Finding
 
-Source = Workflow | Mapping[str, "JsonValue"] | str | Path
-"""A workflow, a document as data, the path of one, or its text (with a line break, or beginning with ``{``)."""
+Source: TypeAlias = Workflow | Mapping[str, JsonValue] | Path | str | bytes
+"""A workflow; a document as data; the path of one; or its text (one line that ends in .yaml or .json is a path)."""
+
+Actions: TypeAlias = Container[str] | Iterable[str]
+"""Names of the registered actions; names are suggested only if they can be iterated."""
+
+_DEFAULTS: Final = Settings()
+_SHOWN_PROBLEMS: Final = 20
+_REMEMBERED: Final = 256
+"""Workflows found valid whose digest is kept, so that starting one a thousand times checks it once."""
 
 
 def read_document(
-    source: Source, *, actions: Container[str] | None = None, settings: Settings | None = None
+    source: Mapping[str, JsonValue] | Path | str | bytes,
+    *,
+    format: Format | None = None,  # noqa: A002 - the word people look for
+    name: str = "",
+    settings: Settings = _DEFAULTS,
 ) -> tuple[Workflow | None, list[Problem]]:
-    """Return the workflow of a document and all its problems; None if one of them is an error.
+    """Return the workflow that a document says, and what is wrong with the document's shape.
+
+    What the document means (cycles, expressions, schemas ...) is not looked at; ``check_document`` does both.
 
     Args:
         source: See ``Source``.
-        actions: Names of registered actions, to be checked; None where they are not known.
-        settings: Limits.
+        format: Of text; by default what begins with ``{`` is JSON and all else YAML. A path goes by its suffix.
+        name: What problems of the whole document call it.
+        settings: Limits of size and nesting.
+
+    Returns:
+        The workflow, or None if there is an error; and every problem.
     """
-    settings = settings or Settings()
-    try:
-        data, places = _data(source, settings)
-    except ValidationError as error:
-        return None, list(error.problems)
-    problems = Problems(places)
-    workflow = data if isinstance(data, Workflow) else read_workflow(Fields(data, "", problems), settings)
-    check_workflow(workflow, problems, actions)
-    if any(one.severity is Severity.ERROR for one in problems.found):
-        return None, problems.found
-    return workflow, problems.found
+    read = _Read(source, format, settings)
+    problems = read.problems(name)
+    return (None if _errors(problems) else read.workflow), problems
 
 
-def validate(source: Source, *, actions: Container[str] | None = None, strict: bool = False) -> list[Problem]:
-    """Return every problem of a document; with ``strict`` warnings count as errors."""
-    _, problems = read_document(source, actions=actions)
-    return [_strict(one) for one in problems] if strict else problems
+def check_document(
+    source: Source,
+    *,
+    actions: Actions | None = None,
+    strict: bool = False,
+    format: Format | None = None,  # noqa: A002 - as in read_document
+    name: str = "",
+    settings: Settings = _DEFAULTS,
+) -> tuple[Workflow | None, list[Problem]]:
+    """Return the validated workflow with its warnings, or None with every problem.
+
+    Args:
+        source: See ``Source``.
+        actions: Names of the registered actions; None where they are not known.
+        strict: Warnings are errors.
+        format: See ``read_document``.
+        name: See ``read_document``.
+        settings: Limits of size and nesting.
+    """
+    read = _Read(source, format, settings)
+    read.check()
+    problems = read.problems(name, _collection(actions), strict=strict)
+    return (None if _errors(problems) else read.workflow), problems
 
 
-def load_workflow(source: Source, *, actions: Container[str] | None = None, strict: bool = False) -> Workflow:
-    """Return the workflow of a document.
+def load_workflow(
+    source: Source,
+    *,
+    actions: Actions | None = None,
+    strict: bool = False,
+    format: Format | None = None,  # noqa: A002 - as in read_document
+    name: str = "",
+    settings: Settings = _DEFAULTS,
+) -> Workflow:
+    """Return the validated workflow of a source; a ``Workflow`` comes back as it is.
+
+    Takes what ``check_document`` takes, which also gives the warnings.
 
     Raises:
-        ValidationError: It has errors (with ``strict`` also warnings); the message and ``problems`` have them all.
+        ValidationError: It has errors; the message lists them, and ``problems`` has all, warnings included.
     """
-    workflow, problems = read_document(source, actions=actions)
-    errors = [one for one in problems if strict or one.severity is Severity.ERROR]
-    if workflow is None or errors:
-        raise ValidationError("\n".join(str(one) for one in errors), errors)
+    workflow, problems = check_document(
+        source, actions=actions, strict=strict, format=format, name=name, settings=settings
+    )
+    if workflow is None:
+        raise ValidationError(_message(_errors(problems), name), problems)
     return workflow
 
 
-def _strict(problem: Problem) -> Problem:
-    return Problem(
-        problem.code, problem.message, problem.path, Severity.ERROR, problem.line, problem.column, problem.hint
-    )
+def validate(
+    source: Source,
+    *,
+    actions: Actions | None = None,
+    strict: bool = False,
+    format: Format | None = None,  # noqa: A002 - as in read_document
+    settings: Settings = _DEFAULTS,
+) -> list[Problem]:
+    """Return every problem of a source, in the order of its text; empty if there is none.
+
+    Takes what ``check_document`` takes.
+    """
+    return check_document(source, actions=actions, strict=strict, format=format, settings=settings)[1]
 
 
-def _data(source: Source, settings: Settings) -> tuple[JsonValue, Places]:
-    if isinstance(source, Workflow | Mapping):
-        return (source if isinstance(source, Workflow) else dict(source)), {}
-    read = partial(read_text, settings=settings)
-    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
-        return read(source, is_yaml=not source.lstrip().startswith("{"))
-    path = Path(source)
+def read_json(text: str | bytes, settings: Settings = _DEFAULTS) -> JsonValue:
+    """Return the value of strict JSON: no NaN, no Infinity, no duplicate keys, no lone surrogates, nothing behind it.
+
+    Raises:
+        ValidationError: It is not that, or beyond the limits; every problem with its line and column.
+    """
+    return _plain(load_text(text, format="json", settings=settings))
+
+
+def read_yaml(text: str | bytes, settings: Settings = _DEFAULTS) -> JsonValue:
+    """Return the value of plain YAML 1.2 core: no tags, anchors, aliases, merge or duplicate keys, one document.
+
+    Raises:
+        ValidationError: As ``read_json``.
+    """
+    return _plain(load_text(text, format="yaml", settings=settings))
+
+
+class _Read:
+    """One source, read as far as it goes."""
+
+    def __init__(self, source: Source, format: Format | None, settings: Settings) -> None:  # noqa: A002 - as above
+        self._findings = Findings()
+        self._source = source
+        self._digest = _digest(source, settings) if isinstance(source, Workflow) else None
+        self.workflow: Workflow | None = None
+        self._is_whole = True
+        self._is_known = self._digest in _KNOWN
+        if isinstance(source, Workflow) and self._is_known:
+            self._loaded = Loaded(None, is_read=True, problems=[])
+            self.workflow, self._layout = source, written_layout(source)
+        else:
+            self._loaded = _load(source, format, settings)
+            self._read(settings)
+
+    def _read(self, settings: Settings) -> None:
+        self._layout = Layout(Origin((), {}), [], [])
+        if not self._loaded.is_read:
+            return
+        self.workflow, self._layout, self._is_whole = read_workflow(self._loaded.value, settings, self._findings)
+        if isinstance(self._source, Workflow) and self.workflow == self._source:
+            self.workflow = self._source
+        elif isinstance(self._source, Workflow) and not self._findings.all and not self._loaded.problems:
+            message = "this workflow changes when it is written as a document and read back"
+            self._findings.error("not_plain", (), message, hint="build it with WorkflowBuilder")
+
+    def check(self) -> None:
+        """Validate what was read; a workflow found good before is not looked at again."""
+        if self._digest is not None and self._is_known:
+            self._findings.all.extend(_KNOWN[self._digest])
+        elif self.workflow is not None:
+            check_workflow(self.workflow, self._layout, self._findings, is_whole=self._is_whole)
+            self._remember()
+
+    def _remember(self) -> None:
+        found = self._findings.all
+        if self._digest is None or any(one.severity is Severity.ERROR for one in found):
+            return
+        while len(_KNOWN) >= _REMEMBERED:
+            _KNOWN.pop(next(iter(_KNOWN)))
+        _KNOWN[self._digest] = tuple(found)
+
+    def problems(self, name: str, actions: Collection[str] | None = None, *, strict: bool = False) -> list[Problem]:
+        """Return all problems in the order of the text; those of the actions are looked for here."""
+        findings = Findings()
+        findings.all.extend(self._findings.all)
+        if actions is not None and self.workflow is not None:
+            check_actions(self.workflow, self._layout, findings, actions)
+        problems = [*self._loaded.problems, *to_problems(findings.all, self._loaded.locate)]
+        problems.sort(key=lambda one: (one.line, one.column))
+        if name:
+            problems = [one if one.path or one.line else _named(one, name) for one in problems]
+        return [msgspec.structs.replace(one, severity=Severity.ERROR) for one in problems] if strict else problems
+
+
+_KNOWN: Final[dict[bytes | None, tuple[Finding, ...]]] = {}
+"""Warnings of the workflows (as ``Workflow``) that were found to have no error, by their digest; oldest first."""
+
+
+def _digest(workflow: Workflow, settings: Settings) -> bytes | None:
+    """Return the name of a workflow's whole content under these limits; None if it is no plain data."""
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        problem = Problem(code="file", message=f"cannot read {path}: {reason}")
-        raise ValidationError(str(problem), [problem]) from error
-    return read(text, is_yaml=path.suffix.lower() != ".json")
+        content = encode_workflow(workflow)
+    except Exception:  # noqa: BLE001 - whatever a foreign value raises, reading it back names the place
+        return None
+    return hashlib.sha256(content + repr(settings).encode()).digest()
+
+
+def _load(source: Source, format: Format | None, settings: Settings) -> Loaded:  # noqa: A002 - as above
+    if not isinstance(source, Workflow):
+        return load_source(source, format=format, settings=settings)
+    try:
+        document = to_document(source)
+    except Exception as error:  # noqa: BLE001 - one made by hand may hold anything, and then nothing can be named
+        problem = Problem("not_plain", f"the workflow cannot be written as a document: {error}")
+        return Loaded(None, is_read=False, problems=[problem])
+    return load_source(document, format=None, settings=settings)
+
+
+def _collection(actions: Actions | None) -> Collection[str] | None:
+    """Return action names as something to look into, and to search for a near one if they can be iterated."""
+    if actions is None or isinstance(actions, Collection):
+        return actions
+    return frozenset(actions) if isinstance(actions, Iterable) else _Opaque(actions)
+
+
+class _Opaque(Collection[str]):
+    """Action names that can be asked for but not listed."""
+
+    def __init__(self, names: Container[str]) -> None:
+        self._names = names
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _plain(loaded: Loaded) -> JsonValue:
+    if loaded.problems:
+        raise ValidationError(_message(loaded.problems, ""), loaded.problems)
+    return loaded.value
+
+
+def _errors(problems: Sequence[Problem]) -> list[Problem]:
+    return [one for one in problems if one.severity is Severity.ERROR]
+
+
+def _named(problem: Problem, name: str) -> Problem:
+    return msgspec.structs.replace(problem, message=f"{name}: {problem.message}")
+
+
+def _message(errors: Sequence[Problem], name: str) -> str:
+    """Return problems one a line, the first of them if there are many."""
+    lines = [f"{name}:{one}" if name and one.line else str(one) for one in errors[:_SHOWN_PROBLEMS]]
+    if len(errors) > _SHOWN_PROBLEMS:
+        lines.append(f"... and {len(errors) - _SHOWN_PROBLEMS:,} more")
+    return "\n".join(lines)

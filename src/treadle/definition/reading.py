@@ -1,229 +1,280 @@
-"""Plain data to the model: both spellings of a node, the linear form, defaults, older conditions."""
+"""Plain data to ``Workflow``: both spellings of a node, defaults merged, every problem noted and none of them final.
+
+What cannot be used is left out or replaced by its default, so that validation can go on over the rest and all problems
+are told at once; a workflow that was read with errors is never handed out.
+"""
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from treadle.definition.fields import Fields
-from treadle.errors import ExpressionError
-from treadle.expressions import translate_condition
-from treadle.model import (
-    FORMAT_VERSION,
-    Connection,
-    Jitter,
-    Join,
-    JoinKind,
-    Node,
-    NodeType,
-    OnFailure,
-    OnSkip,
-    Outcome,
-    RetryPolicy,
-    Workflow,
+from treadle.definition.fields import ELSE, UNREAD, Field, Spot, is_annotation, unknown_key
+from treadle.definition.keys import (
+    CONFIG_KEYS,
+    CONNECTION_KEYS,
+    DEFAULTS_KEYS,
+    FORMAT_FIELD,
+    GRAPH_KEYS,
+    NODE_HEAD_KEYS,
+    NODE_KEYS,
+    WORKFLOW_KEYS,
+    known_workflow_keys,
 )
+from treadle.definition.layout import Layout, Origin, ReadNode
+from treadle.definition.linear import read_steps
+from treadle.definition.problems import Findings, Nearest, kind_of, path_text, quoted
+from treadle.model import Connection, Node, NodeType, RetryPolicy, Workflow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from treadle.definition.problems import Path
     from treadle.model import JsonValue
     from treadle.settings import Settings
 
-_KEPT: Final = frozenset(
-    {
-        "position",
-        "metadata",
-        "connectionId",
-        "connection_id",
-        "created_by",
-        "created_at",
-        "updated_at",
-        "description",
-        "icon",
-        "style",
-        "data",
-        "label",
-    }
-)
+_CONFIG: Final = "config"
 
 
-def is_annotation(key: str) -> bool:
-    """Tell whether a key is kept for editors, without meaning here."""
-    return key.startswith("x_") or key in _KEPT
+class Reading(NamedTuple):
+    """What reading gave.
+
+    Attributes:
+        workflow: As far as it could be read; usable only if no error was noted. None if there is nothing of use.
+        layout: Where its parts stand.
+        is_whole: No node and no connection had to be left out, so that questions about the graph make sense.
+    """
+
+    workflow: Workflow | None
+    layout: Layout
+    is_whole: bool
 
 
-def read_workflow(fields: Fields, settings: Settings) -> Workflow:
-    """Return the workflow that the fields of a document say; what is wrong is noted in ``fields.problems``."""
-    problems = fields.problems
-    version = fields.take("treadle", FORMAT_VERSION)
-    if version != FORMAT_VERSION or isinstance(version, bool):
-        problems.add("format", "treadle", f"this version reads format {FORMAT_VERSION}, not {version!r}")
-    defaults = Fields(fields.take("defaults") or {}, "defaults", problems)
-    timeout = defaults.duration("timeout", None)
-    retry = _retry(defaults, RetryPolicy())
-    defaults.rest(is_annotation)
-    nodes = _each(fields, "nodes", settings.max_nodes)
-    connections = [_connection(one) for one in _each(fields, "connections", settings.max_connections)]
-    steps = _each(fields, "steps", settings.max_nodes)
-    read = [_node(one, timeout, retry) for one in nodes]
-    if steps and not nodes:
-        read, connections = _linear(steps, timeout, retry)
-    identity = fields.text("id") or fields.text("workflow_id")
-    fields.take("workflow_id")
-    if not identity:
-        problems.add("required", "id", "a workflow needs an id")
-    return Workflow(
-        id=identity,
-        nodes=tuple(read),
-        connections=tuple(connections),
-        name=fields.text("name"),
-        version=fields.typed("version", (str, int), "text or a whole number", None),
-        input_schema=fields.typed("input_schema", (dict, bool), "a JSON Schema", None),
-        timeout_ms=fields.duration("timeout", None),
-        max_concurrent_steps=fields.count("max_concurrent_steps", None, 1),
-        on_failure=fields.choice("on_failure", OnFailure, OnFailure.WAIT),
-        vars=fields.typed("vars", dict, "an object", {}),
-        output=fields.take("output"),
-        annotations=fields.rest(is_annotation),
-    )
+class Entry(NamedTuple):
+    """A value under a known key, and its place below the object."""
+
+    field: Field
+    value: JsonValue
+    at: Path
 
 
-def _each(fields: Fields, key: str, limit: int) -> list[Fields]:
-    value = fields.typed(key, list, "a list", [])
-    if len(value) > limit:
-        fields.problems.add("too_many", fields.at(key), f"{len(value):,} entries, more than the limit of {limit:,}")
-        value = []
-    return [Fields(one, f"{fields.at(key)}[{place}]", fields.problems) for place, one in enumerate(value)]
+def read_workflow(document: JsonValue, settings: Settings, findings: Findings) -> Reading:
+    """Return the workflow that ``document`` says, as far as it can be read."""
+    spot = Spot(findings, Nearest(), ())
+    if not isinstance(document, dict):
+        spot.error("wrong_type", f"a workflow is an object, not {kind_of(document)}")
+        return Reading(None, Layout(Origin((), {}), [], []), is_whole=False)
+    return _WorkflowReader(document, spot, settings).read()
 
 
-def _node(fields: Fields, timeout: int | None, retry: RetryPolicy) -> Node:
-    """Read one node; ``config`` and the node itself are one namespace."""
-    identity = fields.text("id")
-    config = fields.take("config")
+class _WorkflowReader:
+    def __init__(self, document: dict[str, JsonValue], spot: Spot, settings: Settings) -> None:
+        self._document = document
+        self._spot = spot
+        self._settings = settings
+        self._is_whole = True
+        self._defaults: dict[str, Any] = {}
+
+    def read(self) -> Reading:
+        fields, at = self._head()
+        self._defaults = _read_defaults(self._document.get("defaults"), self._spot.below("defaults"))
+        nodes, connections = self._graph()
+        workflow = Workflow(
+            **{"id": "", **fields},
+            nodes=tuple(one.node for one in nodes),
+            connections=tuple(one for one, _ in connections),
+        )
+        layout = Layout(Origin((), at), [one.origin for one in nodes], [origin for _, origin in connections])
+        return Reading(workflow, layout, self._is_whole)
+
+    def _head(self) -> tuple[dict[str, Any], dict[str, Path]]:
+        entries: dict[str, Entry] = {}
+        others = gather(self._document, {FORMAT_FIELD.name: FORMAT_FIELD, **WORKFLOW_KEYS}, self._spot, (), entries)
+        fields, at = read_entries(entries, self._spot)
+        fields.pop(FORMAT_FIELD.name, None)
+        annotations = {}
+        for key in others:
+            if is_annotation(key):
+                annotations[key] = self._document[key]
+            elif key not in GRAPH_KEYS:
+                unknown_key(self._spot, key, known_workflow_keys())
+        if annotations:
+            fields["annotations"] = annotations
+        if "id" not in entries:
+            self._spot.error("missing_key", 'the key "id" is missing: a workflow needs an id')
+        return fields, at
+
+    def _graph(self) -> tuple[list[ReadNode], list[tuple[Connection, Origin]]]:
+        given = [key for key in ("nodes", "connections", "steps") if self._document.get(key) is not None]
+        if "steps" not in given:
+            if "nodes" not in given:
+                self._spot.error("missing_key", 'the key "nodes" is missing: a workflow needs nodes')
+            return self._nodes(), self._connections()
+        if len(given) > 1:
+            message = f'"steps" is the linear form of a workflow and does not go together with "{given[0]}"'
+            self._spot.error("conflict", message, "steps", on_key=True)
+        steps = self._items("steps", self._settings.max_nodes)
+        nodes, connections = read_steps(steps, self._read_node)
+        return nodes, connections
+
+    def _nodes(self) -> list[ReadNode]:
+        read = [self._read_node(raw, spot, NODE_KEYS) for raw, spot in self._items("nodes", self._settings.max_nodes)]
+        return [one for one in read if one is not None]
+
+    def _connections(self) -> list[tuple[Connection, Origin]]:
+        items = self._items("connections", self._settings.max_connections)
+        read = [_read_connection(raw, spot) for raw, spot in items]
+        self._is_whole = self._is_whole and None not in read
+        return [one for one in read if one is not None]
+
+    def _items(self, key: str, limit: int) -> list[tuple[JsonValue, Spot]]:
+        """Return the elements of a list of the document, each with its spot."""
+        value = self._document.get(key)
+        spot = self._spot.below(key)
+        if isinstance(value, list) and len(value) <= limit:
+            return [(one, spot.below(index)) for index, one in enumerate(value)]
+        if isinstance(value, list):
+            spot.error("too_many", f"{len(value):,} {key}, more than the limit of {limit:,}")
+        elif value is not None:
+            spot.wrong_type("a list", value)
+        self._is_whole = self._is_whole and value is None
+        return []
+
+    def _read_node(self, raw: JsonValue, spot: Spot, keys: Mapping[str, Field]) -> ReadNode | None:
+        read = read_node(raw, spot, keys, self._defaults)
+        self._is_whole = self._is_whole and read is not None
+        return read
+
+
+def read_node(raw: JsonValue, spot: Spot, keys: Mapping[str, Field], defaults: dict[str, Any]) -> ReadNode | None:
+    """Return one node; None if it has no id by which the rest could know it."""
+    if not isinstance(raw, dict):
+        spot.wrong_type("an object", raw)
+        return None
+    entries: dict[str, Entry] = {}
+    annotations = _gather_node(raw, spot, keys, entries)
+    fields, at = read_entries(entries, spot)
+    if "id" not in entries:
+        spot.error("missing_key", 'the key "id" is missing: a node needs an id')
+        return None
+    if not isinstance(entries["id"].value, str):
+        return None
+    # An id that was refused still tells which connections are meant.
+    fields.setdefault("id", entries["id"].value)
+    extra: dict[str, Any] = {name: fields.pop(name) for name in ("sequence_order", "depends_on") if name in fields}
+    is_action = fields.get("type", NodeType.ACTION) is NodeType.ACTION and ("type" in fields or "type" not in entries)
+    if is_action:
+        _require_action(entries, spot)
+    _apply_defaults(fields, defaults if is_action else {}, is_given="timeout_ms" in entries)
+    node = Node(**fields, annotations=annotations)
+    return ReadNode(node, Origin(spot.base, at), extra)
+
+
+def gather(
+    raw: Mapping[str, JsonValue], keys: Mapping[str, Field], spot: Spot, at: Path, entries: dict[str, Entry]
+) -> list[str]:
+    """Put the known keys of ``raw`` into ``entries`` by field; null is as if the key were not there.
+
+    Returns:
+        The keys that the table does not know.
+    """
+    others = []
+    for key, value in raw.items():
+        field = keys.get(key)
+        if field is None:
+            others.append(key)
+        elif value is not None:
+            known = entries.setdefault(field.name, Entry(field, value, (*at, key)))
+            if known.value != value:
+                other = path_text((*spot.base, *known.at))
+                message = f"{quoted(key)} is given twice with different values; the other is {other}"
+                spot.error("conflict", message, *at, key, hint="keep one of the two", on_key=True)
+    return others
+
+
+def read_entries(entries: dict[str, Entry], spot: Spot) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Return the values that could be read by field, and the places of all."""
+    fields = {}
+    for name, (field, value, at) in entries.items():
+        read = field.read(value, spot.below(*at))
+        if read is not UNREAD:
+            fields[name] = read
+    return fields, {name: entry.at for name, entry in entries.items()}
+
+
+def _gather_node(
+    raw: dict[str, JsonValue], spot: Spot, keys: Mapping[str, Field], entries: dict[str, Entry]
+) -> dict[str, JsonValue]:
+    """Gather the fields of a node and of its ``config``, and return its annotations."""
+    annotations: dict[str, JsonValue] = {}
+    for key in gather(raw, keys, spot, (), entries):
+        if is_annotation(key):
+            annotations[key] = raw[key]
+        elif key != _CONFIG:
+            unknown_key(spot, key, (*keys, _CONFIG))
+    config = raw.get(_CONFIG)
     if config is None:
-        return _node_fields(identity, fields, fields, timeout, retry)
-    inner = Fields(config, fields.at("config"), fields.problems)
-    for key in inner.value.keys() & fields.value.keys():
-        if inner.value[key] != fields.value[key]:
-            fields.problems.add("twice", inner.at(key), f"{key!r} stands on the node with another value")
-    for key in [key for key in fields.value if key not in ("id", "config", "type", "title", "name")]:
+        return annotations
+    if not isinstance(config, dict):
+        spot.below(_CONFIG).wrong_type("an object", config)
+        return annotations
+    for key in gather(config, CONFIG_KEYS, spot, (_CONFIG,), entries):
         if not is_annotation(key):
-            inner.value = {key: fields.take(key), **inner.value}
-    return _node_fields(identity, fields, inner, timeout, retry)
+            hint = f'"{key}" stands on the node itself, beside "config"' if key in NODE_HEAD_KEYS else ""
+            unknown_key(spot.below(_CONFIG), key, CONFIG_KEYS, hint)
+        elif annotations.setdefault(key, config[key]) != config[key]:
+            message = f"{quoted(key)} is given twice with different values"
+            spot.error("conflict", message, _CONFIG, key, hint="keep one of the two", on_key=True)
+    return annotations
 
 
-def _node_fields(identity: str, fields: Fields, config: Fields, timeout: int | None, retry: RetryPolicy) -> Node:
-    kind = fields.choice("type", NodeType, NodeType.ACTION)
-    is_action = kind is NodeType.ACTION
-    node = Node(
-        id=identity,
-        type=kind,
-        title=fields.text("title") or fields.text("name"),
-        service=config.text("service"),
-        action=config.text("action"),
-        parameters=config.typed("parameters", dict, "an object", {}),
-        condition=_condition(config),
-        on_skip=config.choice("on_skip", OnSkip, OnSkip.DEAD),
-        join=_join(config),
-        timeout_ms=config.duration("timeout", timeout if is_action else None) or None,
-        total_timeout_ms=config.duration("total_timeout", None),
-        retry=_retry(config, retry),
-        max_interruptions=config.count("max_interruptions", 10, 0) or 0,
-        continue_on_error=config.typed("continue_on_error", bool, "true or false", False),
-        input_schema=config.typed("input_schema", (dict, bool), "a JSON Schema", None),
-        output_schema=config.typed("output_schema", (dict, bool), "a JSON Schema", None),
-        annotations={},
-    )
-    fields.take("name")
-    kept = config.rest(is_annotation)
-    if config is not fields:
-        kept = {**fields.rest(is_annotation), **kept}
-    if is_action and not node.action:
-        fields.problems.add("required", fields.path, "an action node needs an 'action'")
-    return node if not kept else Node(**{**{f: getattr(node, f) for f in node.__struct_fields__}, "annotations": kept})
+def _require_action(entries: dict[str, Entry], spot: Spot) -> None:
+    action = entries.get("action")
+    if action is None or action.value == "":
+        at = action.at if action else ()
+        spot.error("missing_key", 'the key "action" is missing: an action node names what it calls', *at)
 
 
-def _retry(fields: Fields, base: RetryPolicy) -> RetryPolicy:
-    value = fields.take("retry")
-    if value is None:
-        return base
-    inner = Fields(value, fields.at("retry"), fields.problems)
-    backoff = inner.typed("backoff", (int, float), "a number of 1 or more", base.backoff)
-    if backoff < 1:
-        inner.problems.add("range", inner.at("backoff"), "must be 1 or more")
-    names = inner.typed("non_retryable", list, "a list of class names", list(base.non_retryable))
-    if not all(isinstance(name, str) for name in names):
-        inner.problems.add("type", inner.at("non_retryable"), "must be a list of class names")
-        names = []
-    policy = RetryPolicy(
-        max_attempts=inner.count("max_attempts", base.max_attempts, 0) or 0,
-        initial_delay_ms=inner.duration("initial_delay", base.initial_delay_ms) or 0,
-        backoff=float(backoff),
-        max_delay_ms=inner.duration("max_delay", base.max_delay_ms) or 0,
-        jitter=inner.choice("jitter", Jitter, base.jitter),
-        non_retryable=tuple(names),
-    )
-    inner.rest(is_annotation)
-    return policy
+def _apply_defaults(fields: dict[str, Any], defaults: dict[str, Any], *, is_given: bool) -> None:
+    """Complete the fields of a node; a timeout of 0 was given, and means none."""
+    if not is_given and defaults.get("timeout_ms") is not None:
+        fields["timeout_ms"] = defaults["timeout_ms"]
+    retry = {**defaults.get("retry", {}), **fields.pop("retry", {})}
+    if retry:
+        fields["retry"] = RetryPolicy(**retry)
 
 
-def _join(fields: Fields) -> Join:
-    value = fields.take("join")
-    if value is None:
-        return Join()
-    if isinstance(value, dict):
-        inner = Fields(value, fields.at("join"), fields.problems)
-        count = inner.count("at_least", 0, 1)
-        if not count:
-            inner.problems.add("required", inner.path, "a join is all, every, any or {at_least: n}")
-        inner.rest(lambda _: False)
-        return Join(JoinKind.AT_LEAST, count or 1)
-    if value not in ("all", "every", "any"):
-        fields.problems.add("choice", fields.at("join"), f"a join is all, every, any or {{at_least: n}}, not {value!r}")
-        return Join()
-    return Join(JoinKind(value))
+def _read_defaults(raw: JsonValue, spot: Spot) -> dict[str, Any]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        spot.wrong_type("an object", raw)
+        return {}
+    entries: dict[str, Entry] = {}
+    for key in gather(raw, DEFAULTS_KEYS, spot, (), entries):
+        unknown_key(spot, key, DEFAULTS_KEYS)
+    return read_entries(entries, spot)[0]
 
 
-def _condition(fields: Fields) -> str | None:
-    value = fields.take("condition")
-    if value is None or (isinstance(value, str) and not value.strip()):
+def _read_connection(raw: JsonValue, spot: Spot) -> tuple[Connection, Origin] | None:
+    """Return one connection; None if an end is missing."""
+    if not isinstance(raw, dict):
+        spot.wrong_type("an object", raw)
         return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if not isinstance(value, str):
-        fields.problems.add("type", fields.at("condition"), "must be an expression")
+    entries: dict[str, Entry] = {}
+    annotations = {}
+    for key in gather(raw, CONNECTION_KEYS, spot, (), entries):
+        if is_annotation(key, of_connection=True):
+            annotations[key] = raw[key]
+        else:
+            unknown_key(spot, key, CONNECTION_KEYS)
+    fields, at = read_entries(entries, spot)
+    for end in ("source", "target"):
+        if end not in entries:
+            spot.error("missing_key", f'the key "{end}" is missing: a connection has a source and a target')
+    if "source" not in fields or "target" not in fields:
         return None
-    try:
-        return translate_condition(value)
-    except ExpressionError as error:
-        fields.problems.add("expression", fields.at("condition"), f"{error.message} at column {error.column}")
-        return None
-
-
-def _connection(fields: Fields) -> Connection:
-    otherwise = isinstance(fields.value.get("condition"), str) and fields.value["condition"].strip() == "else"
-    connection: dict[str, Any] = {
-        "source": fields.text("source"),
-        "target": fields.text("target"),
-        "condition": None if otherwise else _condition(fields),
-        "otherwise": otherwise,
-        "outcome": fields.choice("outcome", Outcome, Outcome.SUCCESS),
-    }
-    fields.take("condition")
-    fields.take("id")
-    return Connection(**connection, annotations=fields.rest(is_annotation))
-
-
-def _linear(steps: list[Fields], timeout: int | None, retry: RetryPolicy) -> tuple[list[Node], list[Connection]]:
-    """Read the linear form: a chain by ``sequence_order``, or a DAG where any step says ``depends_on``."""
-    read: list[tuple[int, Node, list[JsonValue]]] = []
-    for place, fields in enumerate(steps):
-        order = fields.count("sequence_order", place + 1, 0) or 0
-        depends = fields.typed("depends_on", list, "a list of ids", [])
-        if "on_skip" not in fields.value:
-            fields.value = {**fields.value, "on_skip": OnSkip.PASS.value}
-        read.append((order, _node(fields, timeout, retry), depends))
-    if not any(depends for _, _, depends in read):
-        read.sort(key=lambda one: one[0])
-        nodes = [node for _, node, _ in read]
-        return nodes, [Connection(one.id, two.id) for one, two in itertools.pairwise(nodes)]
-    connections = [Connection(str(source), node.id) for _, node, depends in read for source in depends]
-    return [node for _, node, _ in read], connections
+    condition = fields.get("condition")
+    if isinstance(condition, str) and condition.strip() == ELSE:
+        fields.update(condition=None, otherwise=True)
+        at["otherwise"] = at["condition"]
+    return Connection(**fields, annotations=annotations), Origin(spot.base, at)

@@ -1,216 +1,300 @@
-"""Everything that must hold of a workflow before it runs. Errors are only what is certain; what may be is a warning."""
+"""Everything that must hold of a workflow before it runs. Errors are only what is certain; what may be is a warning.
+
+The shape was checked when the document was read; here it is what the shape means: ids and ends, cycles, expressions and
+what they read, joins, schemas, actions. Everything is told at once. Questions about the graph are not asked where a
+problem told already (a cycle, an unknown end) makes the answer worthless.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from treadle.definition.fields import Problems, nearest
-from treadle.errors import ExpressionError, ValidationError
-from treadle.expressions import Reference, compile_expression, compile_template, template_problems
-from treadle.model import JoinKind, NodeType, Outcome
+from treadle.definition.fields import ELSE
+from treadle.definition.graph import Graph
+from treadle.definition.names import RESERVED, Asked, Names, Reader
+from treadle.definition.precedence import Precedence
+from treadle.definition.problems import Nearest, quoted
+from treadle.errors import ExpressionError
+from treadle.expressions import MISSING, compile_expression, compile_template
+from treadle.model import Connection, JoinKind, NodeType, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Collection, Iterator
 
-    from treadle.model import Connection, JsonValue, Node, Workflow
+    from treadle.definition.graph import Edge
+    from treadle.definition.layout import Layout, Origin
+    from treadle.definition.problems import Findings, Path
+    from treadle.expressions import Expression, Missing
+    from treadle.model import JsonValue, Node, Workflow
 
-RESERVED: Final = frozenset({"input", "execution", "steps", "item", "index", "previous", "secrets", "vars"})
-_ROOTS: Final = ("input", "execution", "steps", "vars")
-
-
-def check_workflow(workflow: Workflow, problems: Problems, actions: Container[str] | None = None) -> None:
-    """Note every problem of a workflow."""
-    places = _check_ids(workflow, problems)
-    graph = _Graph(workflow, places, problems)
-    for place, node in enumerate(workflow.nodes):
-        _check_node(node, f"nodes[{place}]", graph, problems, actions)
-    for place, connection in enumerate(workflow.connections):
-        _check_condition(connection.condition, f"connections[{place}].condition", connection.source, graph, problems)
-    _check_else(workflow, problems)
-    _check_schema(workflow.input_schema, "input_schema", problems)
-    _check_template(workflow.output, "output", None, graph, problems)
+_SHOWN_OF_CYCLE: Final = 12
+"""Nodes of a cycle that a message names; a longer one is cut in the middle."""
 
 
-def _check_ids(workflow: Workflow, problems: Problems) -> dict[str, int]:
-    places: dict[str, int] = {}
-    for place, node in enumerate(workflow.nodes):
-        path = f"nodes[{place}].id"
-        if not 1 <= len(node.id) <= 128 or any(unicodedata.category(one) == "Cc" for one in node.id):
-            problems.add("id", path, "an id has 1 to 128 characters and no control characters")
-        elif not unicodedata.is_normalized("NFC", node.id):
-            problems.add("id", path, "an id must be in Unicode normal form NFC")
-        elif node.id in places:
-            problems.add("duplicate_id", path, f"the id {node.id!r} is taken by nodes[{places[node.id]}]")
-        elif node.id in RESERVED:
-            problems.warn("reserved_id", path, f"{node.id!r} is a reserved name; reach the step by steps[{node.id!r}]")
-        places.setdefault(node.id, place)
-    return places
+def check_workflow(workflow: Workflow, layout: Layout, findings: Findings, *, is_whole: bool = True) -> None:
+    """Note every problem of ``workflow`` but those of its actions.
+
+    Args:
+        workflow: As it was read.
+        layout: Where its parts stand.
+        findings: Takes the problems.
+        is_whole: Reading left out no node and no connection.
+    """
+    _Check(workflow, layout, findings).run(is_whole=is_whole)
 
 
-class _Graph:
-    """Known connections by node; a cycle is noted once, with its nodes."""
-
-    def __init__(self, workflow: Workflow, places: dict[str, int], problems: Problems) -> None:
-        self.places = places
-        self.vars = workflow.vars
-        self.incoming: dict[str, list[Connection]] = {one: [] for one in places}
-        self._ancestors: dict[str, frozenset[str]] = {}
-        for place, connection in enumerate(workflow.connections):
-            ends = [("source", connection.source), ("target", connection.target)]
-            unknown = [(end, name) for end, name in ends if name not in places]
-            for end, name in unknown:
-                path = f"connections[{place}].{end}"
-                problems.add("unknown_node", path, f"there is no node {name!r}", nearest(name, places))
-            if not unknown:
-                self.incoming[connection.target].append(connection)
-        self._check_cycles(problems)
-
-    def _check_cycles(self, problems: Problems) -> None:
-        left = {name: len(incoming) for name, incoming in self.incoming.items()}
-        after: dict[str, list[str]] = {name: [] for name in left}
-        for name, incoming in self.incoming.items():
-            for connection in incoming:
-                after[connection.source].append(name)
-        free = [name for name, count in left.items() if not count]
-        while free:
-            for target in after[free.pop()]:
-                left[target] -= 1
-                if not left[target]:
-                    free.append(target)
-        stuck = {name for name, count in left.items() if count}
-        if stuck:
-            self._name_cycle(stuck, problems)
-
-    def _name_cycle(self, stuck: set[str], problems: Problems) -> None:
-        """Walk back from any node that is never free until one comes again."""
-        walk, seen = [next(name for name in self.places if name in stuck)], dict[str, int]()
-        while walk[-1] not in seen:
-            seen[walk[-1]] = len(walk) - 1
-            walk.append(next(one.source for one in self.incoming[walk[-1]] if one.source in stuck))
-        cycle = list(reversed(walk[seen[walk[-1]] :]))
-        problems.add("cycle", "connections", f"circular: the cycle {' -> '.join(cycle)} can never start")
-
-    def is_ancestor(self, name: str, of: str) -> bool:
-        """Tell whether there is a way from ``name`` to ``of``; a parent is found without a search."""
-        if any(one.source == name for one in self.incoming[of]):
-            return True
-        if of not in self._ancestors:
-            found: set[str] = set()
-            left = [of]
-            while left:
-                for one in self.incoming[left.pop()]:
-                    if one.source not in found:
-                        found.add(one.source)
-                        left.append(one.source)
-            self._ancestors[of] = frozenset(found)
-        return name in self._ancestors[of]
+def check_actions(workflow: Workflow, layout: Layout, findings: Findings, actions: Collection[str]) -> None:
+    """Note every action that is not registered."""
+    nearest = Nearest()
+    for node, origin in zip(workflow.nodes, layout.nodes, strict=True):
+        name = node.action_name
+        if node.type is NodeType.ACTION and node.action and name not in actions:
+            known = ", ".join(sorted(actions)[:8])
+            hint = nearest.hint(name, actions) or (f"registered: {known}" if known else "none is registered")
+            findings.error(
+                "unknown_action", origin.path("action"), f"no action {quoted(name)} is registered", hint=hint
+            )
 
 
-def _check_node(node: Node, path: str, graph: _Graph, problems: Problems, actions: Container[str] | None) -> None:
-    if actions is not None and node.type is NodeType.ACTION and node.action and node.action_name not in actions:
-        known = list(actions) if isinstance(actions, Iterable) else []
-        hint = nearest(node.action_name, known) or (
-            f"registered: {', '.join(sorted(known)[:8])}" if known else "none is registered"
-        )
-        problems.add("unknown_action", f"{path}.action", f"no action {node.action_name!r} is registered", hint)
-    _check_template(node.parameters, f"{path}.parameters", node.id, graph, problems)
-    _check_condition(node.condition, f"{path}.condition", node.id, graph, problems, within=True)
-    _check_schema(node.input_schema, f"{path}.input_schema", problems)
-    _check_schema(node.output_schema, f"{path}.output_schema", problems)
-    incoming = graph.incoming.get(node.id, [])
-    if node.join.kind is JoinKind.AT_LEAST and node.join.count > len(incoming):
-        message = f"at_least {node.join.count}, but only {len(incoming)} connections come in"
-        problems.add("join", f"{path}.join", message)
-    if node.join.kind is JoinKind.EVERY:
-        _check_every(node, incoming, path, problems)
+class _Check:
+    def __init__(self, workflow: Workflow, layout: Layout, findings: Findings) -> None:
+        self._workflow = workflow
+        self._layout = layout
+        self._findings = findings
+        self._nearest = Nearest()
+        self._graph = Graph(workflow)
+        self._names = Names(workflow, self._graph, findings, self._nearest)
+
+    def run(self, *, is_whole: bool) -> None:
+        self._ids()
+        self._ends()
+        self._joins()
+        self._conditions()
+        self._templates()
+        self._schemas()
+        self._cycles()
+        order = self._graph.order() if is_whole and self._graph.is_whole else None
+        if order is not None:
+            self._precedence(Precedence(self._graph, order))
+            self._triggers()
+
+    def _nodes(self) -> Iterator[tuple[int, Node, Origin]]:
+        for place, (node, origin) in enumerate(zip(self._workflow.nodes, self._layout.nodes, strict=True)):
+            yield place, node, origin
+
+    def _ids(self) -> None:
+        for place, node, origin in self._nodes():
+            first = self._graph.index[node.id]
+            if first != place:
+                message = f"the id {quoted(node.id)} is there twice"
+                self._findings.error("duplicate_id", origin.path("id"), message, hint="ids are unique in a workflow")
+            elif node.id in RESERVED:
+                message = f"{quoted(node.id)} is a reserved name"
+                self._findings.warning(
+                    "reserved_id", origin.path("id"), message, hint=f'reach its output by steps["{node.id}"].output'
+                )
+
+    def _ends(self) -> None:
+        for connection, origin in zip(self._workflow.connections, self._layout.connections, strict=True):
+            for end, name in (("source", connection.source), ("target", connection.target)):
+                if name not in self._graph.index:
+                    hint = self._nearest.hint(name, self._graph.index)
+                    self._findings.error(
+                        "unknown_node", origin.path(end), f"there is no node {quoted(name)}", hint=hint
+                    )
+
+    def _cycles(self) -> None:
+        for cycle in self._graph.cycles():
+            names = [edge.connection.source for edge in cycle]
+            if len(names) > _SHOWN_OF_CYCLE:
+                names[_SHOWN_OF_CYCLE // 2 : -_SHOWN_OF_CYCLE // 2] = ["..."]
+            way = " -> ".join([*names, cycle[0].connection.source])
+            path = self._layout.connections[cycle[-1].index].base
+            self._findings.error("cycle", path, f"circular: the cycle {way} can never start")
+
+    # Joins
+
+    def _joins(self) -> None:
+        for place, node, origin in self._nodes():
+            incoming = self._graph.incoming[place]
+            if node.join.kind is JoinKind.AT_LEAST and node.join.count > len(incoming):
+                message = f"at_least {node.join.count} can never be met: {len(incoming)} connections come in"
+                self._findings.error("join_never_met", origin.path("join"), message)
+            if node.join.kind is JoinKind.EVERY and (reason := _never_all_active(incoming)):
+                self._findings.error("join_never_met", origin.path("join"), f"every can never be met: {reason}")
+        for outgoing in self._graph.outgoing:
+            self._lone_else(outgoing)
+
+    def _lone_else(self, outgoing: list[Edge]) -> None:
+        """Check that each ``else`` has a condition beside it: one that may be looked at on the same outcome."""
+        for edge in outgoing:
+            one = edge.connection
+            if one.otherwise and not any(
+                other.connection.condition is not None and _may_meet(one, other.connection) for other in outgoing
+            ):
+                path = self._layout.connections[edge.index].path("otherwise")
+                message = f'"else" needs a condition beside it, on another connection from {quoted(one.source)}'
+                self._findings.error("lone_else", path, message, hint="leave it out to always follow the connection")
+
+    # Expressions
+
+    def _conditions(self) -> None:
+        for place, node, origin in self._nodes():
+            self._condition(node.condition, Reader(origin.path("condition"), place), is_on_node=True)
+        for edge in self._graph.edges:
+            path = self._layout.connections[edge.index].path("condition")
+            self._condition(edge.connection.condition, Reader(path, edge.source, edge.index))
+
+    def _condition(self, source: str | None, reader: Reader, *, is_on_node: bool = False) -> None:
+        if source is None:
+            return
+        if is_on_node and source.strip() == ELSE:
+            self._findings.error("bad_condition", reader.path, '"else" belongs on a connection, not on a node')
+            return
+        try:
+            expression = compile_expression(source)
+        except ExpressionError as error:
+            self._bad_expression(error, reader.path)
+            return
+        self._names.check(expression.references, reader)
+        if not expression.references:
+            self._constant(expression, reader.path)
+
+    def _constant(self, expression: Expression, path: Path) -> None:
+        """Judge a condition that reads nothing, and so is the same every time."""
+        try:
+            value = expression.evaluate(_NO_NAMES)
+        except ExpressionError as error:
+            self._findings.error("bad_condition", path, error.message)
+            return
+        if value is False:
+            self._findings.warning("never_true", path, "this condition is never true")
+        elif value is not True:
+            self._findings.error("bad_condition", path, f"a condition gives true or false, not {type(value).__name__}")
+
+    def _templates(self) -> None:
+        for place, node, origin in self._nodes():
+            for below, text in _texts(node.parameters):
+                reader = Reader(origin.path("parameters", *below), place, may_read_secrets=True)
+                self._template(text, reader)
+        for below, text in _texts(self._workflow.output):
+            self._template(text, Reader(self._layout.workflow.path("output", *below), None))
+
+    def _template(self, text: str, reader: Reader) -> None:
+        try:
+            template = compile_template(text)
+        except ExpressionError as error:
+            self._bad_expression(error, reader.path)
+        else:
+            self._names.check(template.references, reader)
+
+    def _bad_expression(self, error: ExpressionError, path: Path) -> None:
+        column = f"column {error.column} of the text: " if error.column else ""
+        self._findings.error("bad_expression", path, f"{column}{error.message}")
+
+    # Schemas
+
+    def _schemas(self) -> None:
+        workflow = self._layout.workflow
+        self._schema(self._workflow.input_schema, workflow, "input_schema")
+        for _, node, origin in self._nodes():
+            self._schema(node.input_schema, origin, "input_schema")
+            self._schema(node.output_schema, origin, "output_schema")
+
+    def _schema(self, schema: JsonValue, origin: Origin, name: str) -> None:
+        if schema is None or schema is True or not schema:
+            return
+        from treadle.schemas import schema_faults  # loaded only where a workflow has schemas
+
+        for below, message in schema_faults(schema):
+            self._findings.error("bad_schema", origin.path(name, *below), message)
+
+    # Questions about the graph
+
+    def _precedence(self, precedence: Precedence) -> None:
+        asked = [one for one in self._names.asked if one.edge is None or one.step != one.node]
+        not_before = precedence.not_before({(one.node, one.step) for one in asked})
+        for one in asked:
+            if (one.node, one.step) in not_before:
+                self._no_ancestor(one)
+        wanted = [one for one in asked if one.needs_output and (one.node, one.step) not in not_before]
+        unsure = precedence.maybe_without_output({(one.node, one.step) for one in wanted})
+        for one in wanted:
+            if (one.node, one.step) in unsure:
+                self._maybe_missing(one)
+        for one in self._names.asked:
+            if one.edge is not None and one.step == one.node and one.needs_output:
+                self._own_output(one, precedence)
+
+    def _no_ancestor(self, one: Asked) -> None:
+        step, node = self._workflow.nodes[one.step].id, self._workflow.nodes[one.node].id
+        if one.step == one.node:
+            message = f"{one.text} is the output of this very step, which it does not have yet"
+            self._findings.error("no_ancestor", one.path, message)
+            return
+        message = f"{one.text} is not there yet: no connection leads from {quoted(step)} to {quoted(node)}"
+        hint = f"connect them, or read it as default({one.text}, ...)"
+        self._findings.error("no_ancestor", one.path, message, hint=hint)
+
+    def _maybe_missing(self, one: Asked) -> None:
+        step = self._workflow.nodes[one.step].id
+        message = f"{one.text} may be missing: {quoted(step)} can be skipped or fail before this is read"
+        self._findings.warning("maybe_missing", one.path, message, hint=f"read it as default({one.text}, ...)")
+
+    def _own_output(self, one: Asked, precedence: Precedence) -> None:
+        """Look at a condition on a connection that reads what its source gave."""
+        edge = next(edge for edge in self._graph.outgoing[one.node] if edge.index == one.edge)
+        if not precedence.gives_output(edge):
+            self._maybe_missing(one)
+
+    def _triggers(self) -> None:
+        triggers = [place for place, node, _ in self._nodes() if node.type is NodeType.TRIGGER]
+        if not triggers:
+            return
+        reached = self._graph.reached_from(triggers)
+        for place, node, origin in self._nodes():
+            if place not in reached:
+                message = f"no way leads from a trigger to {quoted(node.id)}; it starts with every execution"
+                self._findings.warning("unreachable", origin.base, message, hint="connect it, or take it out")
 
 
-def _check_every(node: Node, incoming: Iterable[Connection], path: str, problems: Problems) -> None:
-    outcomes: dict[str, set[Outcome]] = {}
-    for connection in incoming:
-        outcomes.setdefault(connection.source, set()).add(connection.outcome)
-    for source, found in outcomes.items():
-        if {Outcome.SUCCESS, Outcome.FAILURE} <= found:
-            message = f"'every' can never be met: success and failure of {source!r} both lead to {node.id!r}"
-            problems.add("join", f"{path}.join", message)
+class _NoNames:
+    def lookup(self, name: str) -> Missing:  # noqa: ARG002 - the shape of a scope
+        return MISSING
 
 
-def _check_else(workflow: Workflow, problems: Problems) -> None:
-    conditional = {(one.source, one.outcome) for one in workflow.connections if one.condition is not None}
-    for place, one in enumerate(workflow.connections):
-        if one.otherwise and not any(
-            (one.source, outcome) in conditional for outcome in (one.outcome, Outcome.ALWAYS, *Outcome)
-        ):
-            problems.add("else", f"connections[{place}].condition", "'else' needs a condition beside it")
+_NO_NAMES: Final = _NoNames()
 
 
-def _check_schema(schema: dict[str, JsonValue] | bool | None, path: str, problems: Problems) -> None:  # noqa: FBT001
-    if schema is None:
-        return
-    from treadle.schemas import compile_schema  # loaded only where a workflow has schemas
-
-    try:
-        compile_schema(schema)
-    except ValidationError as error:
-        problems.add("schema", path, error.message)
-
-
-def _check_condition(
-    source: str | None, path: str, node: str, graph: _Graph, problems: Problems, *, within: bool = False
-) -> None:
-    """Check a condition; one on a connection also sees the output of its source."""
-    if source is None:
-        return
-    try:
-        expression = compile_expression(source)
-    except ExpressionError as error:
-        problems.add("expression", path, f"{error.message} at column {error.column}")
-        return
-    _check_references(expression.references, path, node, graph, problems, sees_itself=not within)
-    if source == "false":
-        problems.warn("never", path, "this condition is never true")
+def _texts(value: JsonValue) -> Iterator[tuple[Path, str]]:
+    """Yield every text within ``value`` that may hold an expression, with its place."""
+    agenda: list[tuple[Path, JsonValue]] = [((), value)]
+    while agenda:
+        path, one = agenda.pop()
+        if isinstance(one, str):
+            if "${" in one:
+                yield path, one
+        elif isinstance(one, dict):
+            agenda.extend(((*path, key), below) for key, below in reversed(one.items()))
+        elif isinstance(one, list):
+            agenda.extend(((*path, place), below) for place, below in reversed(list(enumerate(one))))
 
 
-def _check_template(value: JsonValue, path: str, node: str | None, graph: _Graph, problems: Problems) -> None:
-    broken = template_problems(value)
-    for place, error in broken:
-        at = f"{path}.{place}" if place else path
-        problems.add("expression", at, f"{error.message} at column {error.column}")
-    if not broken:
-        for place, expression in compile_template(value).expressions:
-            at = f"{path}.{place}" if place else path
-            _check_references(expression.references, at, node, graph, problems)
+def _may_meet(one: Connection, other: Connection) -> bool:
+    """Tell whether two connections of one source can be looked at on the same outcome."""
+    return one.outcome is other.outcome or Outcome.ALWAYS in (one.outcome, other.outcome)
 
 
-def _check_references(
-    references: Iterable[Reference],
-    path: str,
-    node: str | None,
-    graph: _Graph,
-    problems: Problems,
-    *,
-    sees_itself: bool = False,
-) -> None:
-    for reference in references:
-        if reference.root in RESERVED and reference.root not in _ROOTS:
-            problems.add("unknown_name", path, f"{reference.root!r} has no meaning here")
-            continue
-        if reference.root in RESERVED and reference.root != "steps":
-            continue
-        name = reference.path[0] if reference.root == "steps" and reference.path else reference.root
-        if name == "steps" or not isinstance(name, str):
-            continue
-        if name not in graph.places:
-            hint = nearest(name, [*graph.places, *_ROOTS])
-            problems.add("unknown_name", path, f"{reference.text!r}: there is no step or name {name!r}", hint)
-        elif node is not None and node in graph.places and not _may_read(reference, name, node, graph, sees_itself):
-            message = f"{reference.text!r}: {name!r} does not come before {node!r}, so it has no output yet"
-            problems.add("not_before", path, message, f"connect {name!r} to {node!r}")
-
-
-def _may_read(reference: Reference, name: str, node: str, graph: _Graph, sees_itself: bool) -> bool:  # noqa: FBT001
-    if reference.guarded or (reference.root == "steps" and reference.path[1:2] == ("status",)):
-        return True
-    return (sees_itself and name == node) or graph.is_ancestor(name, node)
+def _never_all_active(incoming: list[Edge]) -> str:
+    """Return why connections into one node can never all be active; ``""`` where they can."""
+    by_source: dict[int, list[Connection]] = {}
+    for edge in incoming:
+        by_source.setdefault(edge.source, []).append(edge.connection)
+    for connections in by_source.values():
+        source = quoted(connections[0].source)
+        if {Outcome.SUCCESS, Outcome.FAILURE} <= {one.outcome for one in connections}:
+            return f"it follows both success and failure of {source}"
+        for one in connections:
+            if one.otherwise and any(other.condition is not None and _may_meet(one, other) for other in connections):
+                return f'it follows both a condition and the "else" beside it, from {source}'
+    return ""

@@ -1,0 +1,208 @@
+"""The keys of a definition: one table per object, from which reading, hints, the JSON Schema and the docs are made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from treadle.definition.durations import DURATION_PATTERN, ISO_PATTERN
+from treadle.definition.fields import (
+    MAX_COUNT,
+    MAX_ID_CHARS,
+    SIMPLE_JOINS,
+    Field,
+    Schema,
+    Spot,
+    Unread,
+    choice,
+    count,
+    read_anything,
+    read_bound,
+    read_class_names,
+    read_condition,
+    read_duration,
+    read_factor,
+    read_flag,
+    read_format_version,
+    read_id,
+    read_ids,
+    read_join,
+    read_label,
+    read_object,
+    read_order,
+    read_schema,
+    read_text,
+    table,
+    unknown_key,
+)
+from treadle.model import FORMAT_VERSION, Jitter, NodeType, OnFailure, OnSkip, Outcome
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+    from treadle.model import JsonValue
+
+_ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS}
+_TEXT: Final[Schema] = {"type": "string"}
+_NAME: Final[Schema] = {"type": "string", "minLength": 1}
+_CONDITION: Final[Schema] = {"type": ["string", "boolean"]}
+_OBJECT: Final[Schema] = {"type": "object"}
+_FLAG: Final[Schema] = {"type": "boolean"}
+_JSON_SCHEMA: Final[Schema] = {"type": ["object", "boolean"]}
+DURATION_SCHEMA: Final[Schema] = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": DURATION_PATTERN},
+        {"type": "string", "pattern": ISO_PATTERN},
+    ]
+}
+JOIN_SCHEMA: Final[Schema] = {
+    "anyOf": [
+        {"enum": list(SIMPLE_JOINS)},
+        {
+            "type": "object",
+            "properties": {"at_least": {"type": "integer", "minimum": 1, "maximum": MAX_COUNT}},
+            "required": ["at_least"],
+            "additionalProperties": False,
+        },
+    ]
+}
+_DURATION: Final[Schema] = {"$ref": "#/$defs/duration"}
+_RETRY: Final[Schema] = {"$ref": "#/$defs/retry"}
+
+
+def _whole(least: int) -> Schema:
+    return {"type": "integer", "minimum": least, "maximum": MAX_COUNT}
+
+
+def _one_of(kind: type[Enum]) -> Schema:
+    return {"enum": [one.value for one in kind]}
+
+
+# Tables
+
+RETRY_KEYS: Final = table(
+    Field("max_attempts", count(0), _whole(0), "Calls in all, the first included; 0 and 1 both mean one."),
+    Field("initial_delay_ms", read_duration, _DURATION, "Wait before the second attempt.", key="initial_delay"),
+    Field("backoff", read_factor, {"type": "number", "minimum": 1}, "Factor from one wait to the next."),
+    Field("max_delay_ms", read_duration, _DURATION, "Cap of the wait.", key="max_delay"),
+    Field("jitter", choice(Jitter), _one_of(Jitter), "How the wait is randomised."),
+    Field(
+        "non_retryable",
+        read_class_names,
+        {"type": "array", "items": _NAME},
+        "Class names; an error with one of them along its MRO is permanent.",
+    ),
+)
+
+
+def read_retry(value: JsonValue, spot: Spot) -> dict[str, Any] | Unread:
+    """Take a retry policy as its fields that were given, so that defaults can be merged key by key."""
+    if not isinstance(value, dict):
+        return spot.wrong_type("an object", value)
+    given: dict[str, Any] = {}
+    for key, one in value.items():
+        field = RETRY_KEYS.get(key)
+        if field is None:
+            unknown_key(spot, key, RETRY_KEYS)
+        elif one is not None and not isinstance(read := field.read(one, spot.below(key)), Unread):
+            given[field.name] = read
+    return given
+
+
+_RETRY_FIELD: Final = Field("retry", read_retry, _RETRY, "What follows a failure.")
+_TIMEOUT_FIELD: Final = Field(
+    "timeout_ms", read_bound, _DURATION, "Bound of one attempt, in real time; 0 for none.", key="timeout"
+)
+
+DEFAULTS_KEYS: Final = table(_TIMEOUT_FIELD, _RETRY_FIELD)
+"""Of ``defaults``, which hold for action nodes."""
+
+CONFIG_KEYS: Final = table(
+    Field("service", read_text, _TEXT, "With `action` the name of the callable."),
+    Field("action", read_text, _TEXT, "See `service`; alone it is the whole name."),
+    Field("parameters", read_object, _OBJECT, "Keyword arguments; text may hold `${expression}`."),
+    Field(
+        "condition", read_condition, _CONDITION, "Evaluated once the join is met; if not taken, the node is SKIPPED."
+    ),
+    Field(
+        "on_skip",
+        choice(OnSkip),
+        _one_of(OnSkip),
+        "What the outgoing connections of a node become that its condition skipped.",
+    ),
+    Field("join", read_join, {"$ref": "#/$defs/join"}, "When a node with several incoming connections runs."),
+    _TIMEOUT_FIELD,
+    Field(
+        "total_timeout_ms",
+        read_bound,
+        _DURATION,
+        "Bound of all attempts and waits on the execution's clock, from the first start; 0 for none.",
+        key="total_timeout",
+    ),
+    _RETRY_FIELD,
+    Field("max_interruptions", count(0), _whole(0), "Attempts that may be cut off by a crash before the step fails."),
+    Field("continue_on_error", read_flag, _FLAG, "A final failure is passed over; the output is null."),
+    Field("input_schema", read_schema, _JSON_SCHEMA, "JSON Schema of the resolved parameters."),
+    Field("output_schema", read_schema, _JSON_SCHEMA, "JSON Schema of the output."),
+)
+"""Of a node's ``config``, and of the node itself."""
+
+_HEAD_FIELDS: Final = (
+    Field("id", read_id, _ID, "Unique; NFC, without control characters."),
+    Field("type", choice(NodeType), _one_of(NodeType), "What the node does; `action` by default."),
+    Field("title", read_text, _TEXT, "For people.", aliases=("name",)),
+)
+NODE_HEAD_KEYS: Final = table(*_HEAD_FIELDS)
+"""Of the node alone, never of its ``config``."""
+
+NODE_KEYS: Final = {**NODE_HEAD_KEYS, **CONFIG_KEYS}
+
+
+STEP_KEYS: Final = {
+    **NODE_KEYS,
+    **table(
+        Field("sequence_order", read_order, {"type": "number"}, "Place in the chain, where no step has `depends_on`."),
+        Field(
+            "depends_on",
+            read_ids,
+            {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
+            "Ids of the steps before it.",
+        ),
+    ),
+}
+"""Of one of the ``steps`` of the linear form."""
+
+CONNECTION_KEYS: Final = table(
+    Field("source", read_text, _ID, "Id of the node it leaves."),
+    Field("target", read_text, _ID, "Id of the node it enters."),
+    Field("condition", read_condition, _CONDITION, "Expression that decides it, or `else`."),
+    Field("outcome", choice(Outcome), _one_of(Outcome), "Which end of its source it follows; `success` by default."),
+)
+
+WORKFLOW_KEYS: Final = table(
+    Field("id", read_id, _ID, "The workflow's name.", aliases=("workflow_id",)),
+    Field("name", read_text, _TEXT, "For people."),
+    Field("version", read_label, {"type": ["string", "integer"]}, "A label; executions are pinned to the content."),
+    Field("input_schema", read_schema, _JSON_SCHEMA, "JSON Schema of the input."),
+    Field("timeout_ms", read_bound, _DURATION, "Bound of the execution on its own clock; 0 for none.", key="timeout"),
+    Field("max_concurrent_steps", count(1), _whole(1), "Of one execution, within the engine's own limit."),
+    Field(
+        "on_failure",
+        choice(OnFailure),
+        _one_of(OnFailure),
+        "What happens to attempts in flight when an execution halts.",
+    ),
+    Field("vars", read_object, _OBJECT, "Constants, read as `vars.NAME`."),
+    Field("output", read_anything, {}, "Value with `${expression}` text; by default what the leaves give."),
+)
+"""Of the workflow, without what makes its graph."""
+
+FORMAT_FIELD: Final = Field(
+    "treadle", read_format_version, {"const": FORMAT_VERSION}, "Version of the format; absent means 1."
+)
+GRAPH_KEYS: Final = ("defaults", "nodes", "connections", "steps")
+
+
+def known_workflow_keys() -> tuple[str, ...]:
+    """Return every key of a workflow, for hints."""
+    return (FORMAT_FIELD.name, *WORKFLOW_KEYS, *GRAPH_KEYS)

@@ -1,0 +1,114 @@
+"""``Workflow`` to document: the one form documents are written back in.
+
+A node's head stands on the node, everything else in its ``config``; what has its default is left out; durations are
+written in the largest unit that says them exactly. Reading what is written here gives the same workflow.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from treadle.definition.durations import format_duration
+from treadle.definition.fields import ELSE
+from treadle.definition.keys import CONFIG_KEYS, NODE_HEAD_KEYS, RETRY_KEYS, WORKFLOW_KEYS
+from treadle.definition.layout import Layout, Origin
+from treadle.model import FORMAT_VERSION, Connection, Join, JoinKind, Node, RetryPolicy, Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from msgspec import Struct
+
+    from treadle.definition.fields import Field
+    from treadle.definition.problems import Path
+    from treadle.model import JsonValue
+
+
+def to_document(workflow: Workflow) -> dict[str, JsonValue]:
+    """Return ``workflow`` as plain data in the form of a document, ready to be written as JSON or YAML.
+
+    ``load_workflow(to_document(w)) == w`` for every valid workflow. Values within it are shared with ``workflow``.
+    """
+    return {
+        "treadle": FORMAT_VERSION,
+        **workflow.annotations,
+        **_fields(workflow, WORKFLOW_KEYS.values()),
+        "nodes": [_node(one) for one in workflow.nodes],
+        "connections": [_connection(one) for one in workflow.connections],
+    }
+
+
+def written_layout(workflow: Workflow) -> Layout:
+    """Return where the parts of ``workflow`` stand in ``to_document(workflow)``."""
+    return Layout(
+        Origin((), {field.name: (field.spellings[0],) for field in WORKFLOW_KEYS.values()}),
+        [Origin(("nodes", place), _NODE_PLACES) for place in range(len(workflow.nodes))],
+        [Origin(("connections", place), _CONNECTION_PLACES) for place in range(len(workflow.connections))],
+    )
+
+
+def _node(node: Node) -> dict[str, JsonValue]:
+    config = _fields(node, CONFIG_KEYS.values())
+    head = {**node.annotations, **_fields(node, NODE_HEAD_KEYS.values())}
+    return {**head, "config": config} if config else head
+
+
+def _connection(one: Connection) -> dict[str, JsonValue]:
+    written: dict[str, JsonValue] = {**one.annotations, "source": one.source, "target": one.target}
+    if one.condition is not None or one.otherwise:
+        written["condition"] = ELSE if one.otherwise else one.condition
+    if one.outcome is not _DEFAULT_CONNECTION.outcome:
+        written["outcome"] = one.outcome.value
+    return written
+
+
+def _fields(value: Struct, fields: Iterable[Field]) -> dict[str, JsonValue]:
+    """Return the fields that do not have their default, by the key that is written."""
+    defaults = _DEFAULTS[type(value)]
+    written = {}
+    for field in fields:
+        one = getattr(value, field.name)
+        if one != defaults.get(field.name, _NO_DEFAULT):
+            written[field.spellings[0]] = _written(field.name, one)
+    return written
+
+
+def _written(name: str, value: object) -> JsonValue:
+    if name.endswith("_ms") and isinstance(value, int):
+        return format_duration(value)
+    match value:
+        case Join(kind=JoinKind.AT_LEAST):
+            return {"at_least": value.count}
+        case Join():
+            return value.kind.value
+        case RetryPolicy():
+            return _fields(value, RETRY_KEYS.values())
+        case Enum():
+            return value.value
+        case tuple():
+            return list(value)
+        case _:
+            return value
+
+
+def _defaults(kind: type[Struct]) -> Mapping[str, Any]:
+    required = len(kind.__struct_fields__) - len(kind.__struct_defaults__)
+    names = kind.__struct_fields__[required:]
+    empty: dict[str, dict[str, JsonValue]] = {"parameters": {}, "annotations": {}, "vars": {}}
+    return {name: empty.get(name, one) for name, one in zip(names, kind.__struct_defaults__, strict=True)}
+
+
+_NO_DEFAULT: Final = object()
+_DEFAULTS: Final[dict[type[Struct], Mapping[str, Any]]] = {
+    kind: _defaults(kind) for kind in (Workflow, Node, RetryPolicy)
+}
+_DEFAULT_CONNECTION: Final = Connection("", "")
+_NODE_PLACES: Final[dict[str, Path]] = {
+    **{field.name: (field.spellings[0],) for field in NODE_HEAD_KEYS.values()},
+    **{field.name: ("config", field.spellings[0]) for field in CONFIG_KEYS.values()},
+}
+_CONNECTION_PLACES: Final[dict[str, Path]] = {
+    "otherwise": ("condition",),
+    **{name: (name,) for name in ("source", "target", "condition", "outcome")},
+}

@@ -1,0 +1,369 @@
+"""Documents under arbitrary input: no traceback, no false certainty, and nothing lost on the way out and back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import jsonschema_rs
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from treadle.definition import (
+    check_document,
+    definition_schema,
+    format_duration,
+    load_workflow,
+    parse_duration,
+    read_document,
+    read_json,
+    read_yaml,
+    to_document,
+    validate,
+)
+from treadle.definition.durations import MAX_DURATION_MS
+from treadle.definition.graph import Graph
+from treadle.definition.json_source import parse_json_with_places
+from treadle.definition.keys import CONNECTION_KEYS, STEP_KEYS, WORKFLOW_KEYS
+from treadle.definition.precedence import Precedence
+from treadle.errors import ValidationError
+from treadle.model import (
+    Connection,
+    Jitter,
+    Join,
+    JoinKind,
+    Node,
+    NodeType,
+    OnFailure,
+    OnSkip,
+    Outcome,
+    Problem,
+    RetryPolicy,
+    Workflow,
+)
+from treadle.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from treadle.definition.places import Place
+    from treadle.model import JsonValue
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=12
+)
+
+# Anything at all
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_read_or_give_problems(data: bytes) -> None:
+    for form in ("json", "yaml"):
+        workflow, problems = check_document(data, format=form)
+        assert workflow is not None or problems
+    for read in (read_json, read_yaml):
+        with contextlib.suppress(ValidationError):
+            read(data)
+
+
+KEYS = st.sampled_from(
+    sorted(
+        {*WORKFLOW_KEYS, *STEP_KEYS, *CONNECTION_KEYS, "treadle", "defaults", "nodes", "connections", "steps", "config"}
+    )
+)
+VALUES = SCALARS | st.sampled_from(
+    [
+        "a",
+        "b",
+        "x",
+        "else",
+        "a.x",
+        "${a.x}",
+        "${b",
+        "10s",
+        "-1s",
+        "action",
+        "trigger",
+        "every",
+        "all",
+        "success",
+        "failure",
+    ]
+)
+ALMOST = st.recursive(
+    VALUES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | TEXT, inner, max_size=5),
+    max_leaves=30,
+)
+
+
+@given(st.dictionaries(KEYS, ALMOST, max_size=6))
+@settings(max_examples=300)
+def test_any_json_reads_or_gives_problems_and_the_same_ones_from_data_and_text(document: dict[str, JsonValue]) -> None:
+    from_data = validate(document)
+    text = json.dumps(document, ensure_ascii=False)
+    from_text = check_document(text, format="json")
+    in_yaml = check_document(text, format="yaml") if max(text) < "\x7f" else from_text
+    assert from_data or load_workflow(document) == from_text[0]
+    assert unplaced(from_text[1]) == unplaced(from_data)
+    assert all(one.line and one.column for one in from_text[1])
+    if "\\" not in text:  # YAML knows other escapes
+        assert in_yaml == from_text
+
+
+def unplaced(problems: list[Problem]) -> list[tuple[str, str, str]]:
+    return sorted((one.code, one.path, one.message) for one in problems)
+
+
+# Text
+
+
+@given(JSON)
+def test_json_text_reads_to_the_value_it_was_written_from(value: JsonValue) -> None:
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=2)):
+        assert exact(read_json(text)) == exact(value)
+        assert exact(parse_json_with_places(text, Settings()).value) == exact(value)
+
+
+@given(JSON)
+def test_json_places_are_where_the_values_are(value: JsonValue) -> None:
+    text = json.dumps(value, indent=1)
+    root = parse_json_with_places(text, Settings()).root
+    assert root is not None
+    check_places(text, value, root)
+
+
+def check_places(text: str, value: JsonValue, place: Place) -> None:
+    decoded, _ = json.JSONDecoder().raw_decode(text, place.at)
+    assert exact(decoded) == exact(value)
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in parts:
+        below = (place.below or {})[key]
+        if isinstance(value, dict):
+            assert json.JSONDecoder().raw_decode(text, below.key_at)[0] == key
+        check_places(text, one, below)
+
+
+@given(JSON)
+def test_yaml_text_reads_to_the_value_it_was_written_from(value: JsonValue) -> None:
+    """PyYAML quotes what YAML 1.1 would misread, which is more than 1.2 would."""
+    text = yaml.dump(value, Dumper=yaml.CSafeDumper, allow_unicode=False, sort_keys=False)
+    if "&id" in text or "*id" in text or "\\U" in text:
+        return  # PyYAML folds equal empty values into aliases
+    assert exact(read_yaml(text)) == exact(value)
+
+
+def exact(value: JsonValue) -> str:
+    """Return text that differs where values do: 1, 1.0 and True, and the order of keys."""
+    return repr(value)
+
+
+@given(st.integers(0, MAX_DURATION_MS))
+def test_durations_come_back(milliseconds: int) -> None:
+    assert parse_duration(format_duration(milliseconds)) == milliseconds
+    assert abs(parse_duration(milliseconds / 1_000) - milliseconds) <= 1
+
+
+# Out and back
+
+NAMES = st.sampled_from(["a", "b", "c", "d e", "\u00e9", "steps"])
+BOUNDS = st.none() | st.integers(1, 10**9)
+SCHEMAS = st.none() | st.booleans() | st.sampled_from([{}, {"type": "object"}])
+ANNOTATIONS = st.dictionaries(st.sampled_from(["position", "x_a", "metadata", "connectionId"]), JSON, max_size=2)
+OBJECTS = st.dictionaries(TEXT, JSON, max_size=3)
+JOINS = st.sampled_from([Join(), Join(JoinKind.ANY), Join(JoinKind.EVERY)]) | st.integers(1, 3).map(
+    lambda count: Join(JoinKind.AT_LEAST, count)
+)
+RETRIES = st.builds(
+    RetryPolicy,
+    max_attempts=st.integers(0, 9),
+    initial_delay_ms=st.integers(0, 10**6),
+    backoff=st.floats(1, 100),
+    max_delay_ms=st.integers(0, 10**6),
+    jitter=st.sampled_from(Jitter),
+    non_retryable=st.lists(st.sampled_from(["A", "B.C"]), max_size=2).map(tuple),
+)
+CONDITIONS = st.none() | st.sampled_from(["a.x", "true", "input.y > 1"])
+
+
+def nodes(identity: str) -> st.SearchStrategy[Node]:
+    return st.builds(
+        Node,
+        id=st.just(identity),
+        type=st.sampled_from(NodeType),
+        title=TEXT,
+        service=TEXT,
+        action=st.text("xyz.", min_size=1, max_size=4),
+        parameters=OBJECTS,
+        condition=CONDITIONS,
+        on_skip=st.sampled_from(OnSkip),
+        join=JOINS,
+        timeout_ms=BOUNDS,
+        total_timeout_ms=BOUNDS,
+        retry=RETRIES,
+        max_interruptions=st.integers(0, 99),
+        continue_on_error=st.booleans(),
+        input_schema=SCHEMAS,
+        output_schema=SCHEMAS,
+        annotations=ANNOTATIONS,
+    )
+
+
+@st.composite
+def connections(draw: st.DrawFn) -> Connection:
+    otherwise = draw(st.booleans())
+    return Connection(
+        source=draw(NAMES),
+        target=draw(NAMES),
+        condition=None if otherwise else draw(CONDITIONS),
+        otherwise=otherwise,
+        outcome=draw(st.sampled_from(Outcome)),
+        annotations=draw(ANNOTATIONS),
+    )
+
+
+WORKFLOWS = st.builds(
+    Workflow,
+    id=NAMES,
+    nodes=st.lists(NAMES, unique=True, max_size=4).flatmap(lambda ids: st.tuples(*[nodes(one) for one in ids])),
+    connections=st.lists(connections(), max_size=4).map(tuple),
+    name=TEXT,
+    version=st.none() | st.integers(0, 99) | TEXT,
+    input_schema=SCHEMAS,
+    timeout_ms=BOUNDS,
+    max_concurrent_steps=st.none() | st.integers(1, 99),
+    on_failure=st.sampled_from(OnFailure),
+    vars=OBJECTS,
+    output=JSON,
+    annotations=ANNOTATIONS,
+)
+FITS = jsonschema_rs.Draft202012Validator(definition_schema())
+
+
+@given(WORKFLOWS)
+def test_a_workflow_comes_back_from_its_document_and_the_document_fits_the_schema(workflow: Workflow) -> None:
+    document = to_document(workflow)
+    assert read_document(document) == (workflow, [])
+    assert read_document(json.dumps(document)) == (workflow, [])
+    assert FITS.is_valid(document), list(FITS.iter_errors(document))
+
+
+# What has surely an output: against executions played by the rules of joins, step by step
+
+OUTCOMES = ("completed", "failed")
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Workflow:
+    size = draw(st.integers(2, 6))
+    ids = [f"n{place}" for place in range(size)]
+    pairs = [(source, target) for target in range(size) for source in range(target)]
+    ends = draw(st.lists(st.sampled_from(pairs), max_size=9))
+    made = []
+    for place, identity in enumerate(ids):
+        condition = draw(st.sampled_from([None, None, "input.x"]))
+        join = possible(draw(JOINS), sum(target == place for _, target in ends))
+        made.append(Node(identity, action="x", condition=condition, on_skip=draw(st.sampled_from(OnSkip)), join=join))
+    arrows = tuple(
+        Connection(
+            ids[source],
+            ids[target],
+            condition=draw(st.sampled_from([None, None, "input.x"])),
+            outcome=draw(st.sampled_from([Outcome.SUCCESS, Outcome.SUCCESS, Outcome.FAILURE, Outcome.ALWAYS])),
+        )
+        for source, target in ends
+    )
+    return Workflow("w", nodes=tuple(made), connections=arrows)
+
+
+def possible(join: Join, incoming: int) -> Join:
+    """Return a join that validation does not refuse: no count above what comes in."""
+    if join.kind is not JoinKind.AT_LEAST:
+        return join
+    return Join(join.kind, min(join.count, incoming)) if incoming else Join()
+
+
+def play(graph: Graph, choose: Callable[[], bool]) -> list[tuple[int, set[int]]]:
+    """Run the graph in a random order; return each step that ran with the steps that had an output when it did."""
+    ran: list[tuple[int, set[int]]] = []
+    done: set[int] = set()
+    outputs: set[int] = set()
+    active: dict[int, bool] = {}
+    while True:
+        ready = [
+            node for node in range(len(graph.nodes)) if node not in done and verdict(graph, node, active) is not None
+        ]
+        if not ready:
+            return ran
+        node = ready[0] if choose() else ready[-1]
+        done.add(node)
+        end = "skipped"
+        if verdict(graph, node, active):
+            ran.append((node, set(outputs)))
+            if graph.nodes[node].condition is not None and not choose():
+                end = "passed" if graph.nodes[node].on_skip is OnSkip.PASS else "skipped"
+            else:
+                end = "completed" if choose() else "failed"
+        if end == "failed" and all(edge.connection.outcome is Outcome.SUCCESS for edge in graph.outgoing[node]):
+            return ran  # nobody handles it: the execution halts
+        if end == "completed":
+            outputs.add(node)
+        for edge in graph.outgoing[node]:
+            matches = {
+                "completed": edge.connection.outcome is not Outcome.FAILURE,
+                "passed": edge.connection.outcome is not Outcome.FAILURE,
+                "failed": edge.connection.outcome is not Outcome.SUCCESS,
+                "skipped": False,
+            }[end]
+            active[edge.index] = matches and (edge.connection.condition is None or choose())
+
+
+def verdict(graph: Graph, node: int, active: dict[int, bool]) -> bool | None:
+    """Return whether the join is met; None while that is open."""
+    incoming = graph.incoming[node]
+    decided = [active[edge.index] for edge in incoming if edge.index in active]
+    join = graph.nodes[node].join
+    if not incoming:
+        return True
+    if join.kind is JoinKind.ALL:
+        return any(decided) if len(decided) == len(incoming) else None
+    need = {JoinKind.EVERY: len(incoming), JoinKind.ANY: 1, JoinKind.AT_LEAST: join.count}[join.kind]
+    if sum(decided) >= need:
+        return True
+    return False if len(decided) - sum(decided) > len(incoming) - need else None
+
+
+@given(graphs(), st.data())
+@settings(max_examples=400)
+def test_what_is_called_sure_has_an_output_in_every_execution(workflow: Workflow, data: st.DataObject) -> None:
+    graph = Graph(workflow)
+    order = graph.order()
+    assert order is not None
+    size = len(workflow.nodes)
+    pairs = {(node, asked) for node in range(size) for asked in range(size) if node != asked}
+    precedence = Precedence(graph, order)
+    not_before, unsure = precedence.not_before(pairs), precedence.maybe_without_output(pairs)
+    assert not_before == {(node, one) for node, one in pairs if node not in graph.reached_from([one])}
+    assert not_before <= unsure
+    for _ in range(3):
+        for node, outputs in play(graph, lambda: data.draw(st.booleans())):
+            assert {one for _, one in {(node, one) for one in range(size) if node != one} - unsure} <= outputs
+
+
+@given(graphs(), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=3))
+def test_a_cycle_is_found_if_and_only_if_there_is_no_order(workflow: Workflow, extra: list[tuple[int, int]]) -> None:
+    size = len(workflow.nodes)
+    back = tuple(Connection(f"n{source % size}", f"n{target % size}") for source, target in extra)
+    graph = Graph(Workflow("w", nodes=workflow.nodes, connections=workflow.connections + back))
+    cycles = list(graph.cycles())
+    assert bool(cycles) == (graph.order() is None)
+    for cycle in cycles:
+        sources = [edge.source for edge in cycle]
+        assert [edge.target for edge in cycle] == [*sources[1:], sources[0]]
+        assert len(set(sources)) == len(sources)

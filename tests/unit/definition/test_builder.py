@@ -1,0 +1,168 @@
+"""Authoring in Python gives what the document would give."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from treadle.definition import NodeHandle, OutputReference, WorkflowBuilder, load_workflow, retry_policy
+from treadle.errors import ValidationError
+from treadle.model import Connection, Jitter, Join, JoinKind, Node, NodeType, OnSkip, Outcome, RetryPolicy
+
+SAMPLE = Path(__file__).parent / "fixtures" / "order.yaml"
+
+
+def test_the_twin_of_the_sample_is_equal_to_it() -> None:
+    flow = WorkflowBuilder(
+        "order",
+        name="Order to cash",
+        version=3,
+        input_schema={"type": "object", "required": ["amount"], "properties": {"amount": {"type": "number"}}},
+        timeout=timedelta(hours=1),
+        max_concurrent_steps=8,
+    )
+    half_minute, retry = timedelta(seconds=30), retry_policy(jitter="full")
+    lookup = flow.action(
+        "lookup",
+        "crm.find",
+        title="Find the customer",
+        parameters={"email": "${input.email}"},
+        timeout=half_minute,
+        retry=retry,
+    )
+    charge = flow.action(
+        "charge",
+        "payments.charge",
+        parameters={
+            "customer": lookup.output["id"],
+            "amount": "${input.amount * 1.2}",
+            "note": "order ${execution.id}",
+        },
+        after=[lookup],
+        timeout=timedelta(seconds=10),
+        total_timeout=timedelta(minutes=5),
+        retry=retry_policy(
+            max_attempts=5,
+            initial_delay=timedelta(milliseconds=500),
+            max_delay=half_minute,
+            jitter=Jitter.FULL,
+            non_retryable=["CardDeclined"],
+        ),
+        output_schema={"type": "object", "required": ["id", "approved"]},
+    )
+    ship = flow.action("ship", "warehouse.ship", continue_on_error=True, timeout=half_minute, retry=retry)
+    sorry = flow.action("sorry", "mail.send", timeout=half_minute, retry=retry)
+    flow.connect(charge, ship, condition="charge.approved")
+    flow.connect(charge, sorry, condition="else")
+    flow.connect(charge, sorry, outcome="failure")
+    flow.output({"shipped": f"${{{ship.status.expression} == 'COMPLETED'}}"})
+    assert flow.build() == load_workflow(SAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        (NodeHandle("a").output, "${a}"),
+        (NodeHandle("a").output["b"]["c"], "${a.b.c}"),
+        (NodeHandle("a").output["b c"][0]['"\n\u00e9'], '${a["b c"][0]["\\"\\n\u00e9"]}'),
+        (NodeHandle("a").output["in"]["true"], '${a["in"]["true"]}'),
+        (NodeHandle("a.b").output["c"], '${steps["a.b"].output.c}'),
+        (NodeHandle("input").output["c"], "${steps.input.output.c}"),
+        (NodeHandle("null").output, '${steps["null"].output}'),
+        (NodeHandle("a").status, "${steps.a.status}"),
+        (NodeHandle("a").error["message"], "${steps.a.error.message}"),
+    ],
+)
+def test_references_are_written_as_expressions_read_them(reference: OutputReference, text: str) -> None:
+    assert str(reference) == text
+    assert reference.expression == text[2:-1]
+
+
+@pytest.mark.parametrize("identity", ["a", "a.b", "input", "null", 'q"\\', "\u00e9 \U0001f600", "in"])
+def test_a_reference_to_any_id_is_read_as_that_step(identity: str) -> None:
+    flow = WorkflowBuilder("w")
+    first = flow.action(identity, "x")
+    flow.action("last", "x", parameters={"p": [first, {"q": (first.output["k"], 1)}]}, after=first)
+    built = flow.build()
+    text = str(first.output)
+    assert built.nodes[1].parameters == {"p": [text, {"q": [str(first.output["k"]), 1]}]}
+
+
+def test_every_option_of_a_node_and_a_connection_is_taken() -> None:
+    flow = WorkflowBuilder("w", on_failure="cancel", variables={"k": 1}, annotations={"description": "d"})
+    start = flow.trigger("start", title="S", annotations={"position": 1})
+    flow.action(
+        "a",
+        "b.c.d",
+        service="",
+        after="start",
+        condition="${input.x} == 1 and true",
+        on_skip="pass",
+        join=Join(JoinKind.AT_LEAST, 1),
+        timeout=timedelta(0),
+        max_interruptions=1,
+        input_schema=True,
+        annotations={"x_a": 1},
+    )
+    flow.connect(start, flow.action("b", "c.d.e", join="any"), outcome=Outcome.ALWAYS, annotations={"label": "l"})
+    built = flow.build(actions=["b.c.d", "c.d.e"])
+    assert built.nodes[0] == Node("start", NodeType.TRIGGER, "S", annotations={"position": 1})
+    assert built.nodes[1] == Node(
+        "a",
+        action="b.c.d",
+        condition=built.nodes[1].condition,
+        on_skip=OnSkip.PASS,
+        join=Join(JoinKind.AT_LEAST, 1),
+        max_interruptions=1,
+        input_schema=True,
+        annotations={"x_a": 1},
+    )
+    assert "$" not in (built.nodes[1].condition or "$")
+    assert built.nodes[2] == Node("b", service="c.d", action="e", join=Join(JoinKind.ANY))
+    assert built.connections == (
+        Connection("start", "a"),
+        Connection("start", "b", outcome=Outcome.ALWAYS, annotations={"label": "l"}),
+    )
+    assert (built.on_failure.value, built.vars, built.annotations) == ("cancel", {"k": 1}, {"description": "d"})
+
+
+def test_a_retry_policy_has_the_defaults_of_the_model() -> None:
+    assert retry_policy() == RetryPolicy()
+
+
+def test_build_tells_every_problem() -> None:
+    flow = WorkflowBuilder("w")
+    flow.action("a", "x", parameters={"p": {1}}, after=["none"])
+    with pytest.raises(ValidationError) as caught:
+        flow.build()
+    assert [(one.code, one.path, one.message) for one in caught.value.problems] == [
+        ("not_plain", "nodes[0].config.parameters.p", "a set is no JSON value"),
+        ("unknown_node", "connections[0].source", 'there is no node "none"'),
+    ]
+    flow = WorkflowBuilder("")
+    flow.action("a", "x", parameters={"p": "${b.x}"}, after=["none"])
+    with pytest.raises(ValidationError) as caught:
+        flow.build(actions=["y"], strict=True)
+    assert [(one.code, one.path) for one in caught.value.problems] == [
+        ("bad_id", "id"),
+        ("unknown_node", "connections[0].source"),
+        ("unknown_name", "nodes[0].config.parameters.p"),
+        ("unknown_action", "nodes[0].config.action"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"condition": "${a"}, "the condition '${a' cannot be read"),
+        ({"timeout": timedelta(seconds=-1)}, "negative"),
+        ({"join": "some"}, "'some' is none of all, every, any, at_least"),
+        ({"on_skip": "x"}, "'x' is none of dead, pass"),
+    ],
+)
+def test_an_argument_that_cannot_be_meant_is_refused_at_the_call(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        WorkflowBuilder("w").action("a", "x", **options)  # type: ignore[arg-type]  # wrong on purpose
+    assert message in str(caught.value)
