@@ -29,11 +29,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         max_nesting: Depth of lists and objects in documents, inputs and results.
         max_payload_bytes: Encoded bytes of one input, one step's parameters or one step's output.
         max_error_chars: Characters kept of an error's message.
-        max_open_executions: Executions that are not ended in one engine; a start beyond it waits.
         step_threads: Threads for sync actions; 0 means as many as ``max_concurrent_steps``.
         grace_ms: Wait for attempts in flight at close, and for a cancelled body to end.
-        max_batch_turns: Turns in one transaction.
-        inbox_poll_ms: Wait between two looks into the inbox folder.
         store_retry_ms: Wait before a failing store is tried again.
     """
 
@@ -43,11 +40,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     max_nesting: int = 64
     max_payload_bytes: int = 4 * 1024 * 1024
     max_error_chars: int = 4_000
-    max_open_executions: int = 100_000
     step_threads: int = 0
     grace_ms: int = 10_000
-    max_batch_turns: int = 10_000
-    inbox_poll_ms: int = 100
     store_retry_ms: int = 500
 
     @classmethod
