@@ -19,7 +19,7 @@ from treadle.drivers.local.threads import Threads
 from treadle.drivers.local.timers import Timers
 from treadle.drivers.local.watching import watch_events
 from treadle.drivers.protocol import Health, Order
-from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, ValidationError
+from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, TreadleError, ValidationError
 from treadle.feed import Feed
 from treadle.machine import CancelStep, RunStep, State, Turn, advance, describe_events, encode_events, snapshot, start
 from treadle.machine.commands import ReadyStep
@@ -84,6 +84,8 @@ class LocalDriver:
         self._unregistered: dict[str, list[tuple[Resident, ReadyStep]]] = {}
         self._quarantined: dict[str, str] = {}
         self._failure = ""
+        self._defect: TreadleError | None = None
+        self._taken: dict[Resident, _Arrived] = {}
         self._loop: asyncio.Task[None] | None = None
         self._is_admitting = False
         self._bodies: Bodies
@@ -116,17 +118,18 @@ class LocalDriver:
         self._threads.stop()
         self._feed.close()
         await self._store.close()
-        self._refuse_waiters()
-
-    def _refuse_waiters(self) -> None:
         error = StoreError("the engine was closed; the execution goes on when it is opened again", self._store.path)
         for resident in self._residents.values():
-            for waiter, _ in resident.waiters:
-                if not waiter.done():
-                    waiter.set_exception(error)
-            for _, verdict in resident.arrived:
-                if verdict is not None and not verdict.done():
-                    verdict.set_exception(error)
+            self._refuse(resident, error)
+
+    def _refuse(self, resident: Resident, error: TreadleError) -> None:
+        """Tell everyone who waits for an execution that no answer will come."""
+        for waiter, _ in resident.waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        for _, verdict in (*self._taken.get(resident, ()), *resident.arrived):
+            if verdict is not None and not verdict.done():
+                verdict.set_exception(error)
 
     @property
     def health(self) -> Health:
@@ -177,6 +180,7 @@ class LocalDriver:
 
     async def start(self, order: Order) -> str:
         """Create and begin an execution."""
+        self._check_defect()
         if self._failure:
             raise StoreError(self._failure, self._store.path)
         plan = self._plans.of(order.workflow)
@@ -251,8 +255,9 @@ class LocalDriver:
     async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:
         """Return the state once there is nothing to wait for."""
         resident = await self._loaded(execution_id)
-        if resident.state.ended_at and not resident.arrived:
+        if resident.state.ended_at and self._is_settled(resident):
             return snapshot(resident.state)
+        self._check_defect()
         waiter: asyncio.Future[ExecutionState] = asyncio.get_running_loop().create_future()
         resident.waiters.append((waiter, until_ended))
         if resident.rests:
@@ -270,8 +275,8 @@ class LocalDriver:
         return snapshot(found.state)
 
     def _is_settled(self, resident: Resident) -> bool:
-        """Tell whether the state in memory is committed: not while a turn of it is being written."""
-        return resident not in self._writing and bool(resident.sequence)
+        """Tell whether the state in memory is committed: not while a turn of it is being written, or in doubt."""
+        return resident not in self._taken and bool(resident.sequence)
 
     async def list_executions(
         self,
@@ -315,6 +320,7 @@ class LocalDriver:
                 self._put(resident, TimeReached(at=now))
 
     async def _ask(self, resident: Resident, request: AnyInput) -> bool:
+        self._check_defect()
         verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._put(resident, request, verdict)
         return await verdict
@@ -342,35 +348,49 @@ class LocalDriver:
 
     # -- turns
 
-    _writing: frozenset[Resident] | set[Resident] = frozenset()
-
     async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._tick()
-            except StoreError as error:
-                await self._recover_store(error)
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                try:
+                    await self._tick()
+                except StoreError as error:
+                    await self._recover_store(error)
+        except Exception as error:
+            # Our own defect, whatever it is: nobody may wait for ever because of it.
+            _logger.exception("the engine stopped by a defect of its own")
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """Stop for good: what is in memory can no longer be trusted; the log can."""
+        self._failure = f"the engine stopped by a defect of its own ({type(error).__name__}: {error})"
+        self._defect = TreadleError(f"{self._failure}; what is committed goes on when it is opened again")
+        self._is_admitting = False
+        for resident in {**self._residents, **{one.id: one for one in self._taken}}.values():
+            self._refuse(resident, self._defect)
+
+    def _check_defect(self) -> None:
+        if self._defect is not None:
+            raise self._defect
 
     async def _tick(self) -> None:
         batch, self._arrived = self._arrived, {}
-        taken = {resident: resident.arrived for resident in batch}
+        taken = self._taken = {resident: resident.arrived for resident in batch}
         turns = {resident: self._advance(resident) for resident in batch}
         if self._is_admitting:
             self._admit(turns)
+        self._taken = {resident: taken.get(resident, []) for resident in turns}
         rows = [_row(resident, turn) for resident, turn in turns.items() if turn.events]
         stored: Sequence[StoredTurn] = ()
         if rows:
-            self._writing = set(turns)
             try:
                 stored = await self._append(rows)
             except StoreError:
                 self._keep_for_later(turns, taken)
                 raise
-            finally:
-                self._writing = frozenset()
         self._act(turns, taken)
+        self._taken = {}
         if stored and self._feed.has_subscribers:
             self._feed.publish(stored)
 
@@ -467,12 +487,26 @@ class LocalDriver:
                 self._failure = str(again)
             else:
                 self._failure = ""
+                self._taken = {}
         _logger.warning("the log can be written again")
         self._signal()  # what had arrived is fed again, and who waits is told what the log says
 
+    def _set_aside(self, resident: Resident, error: QuarantineError) -> None:
+        _logger.error("%s", error)
+        self._quarantined[resident.id] = error.args[0]
+        self._refuse(resident, error)
+        resident.arrived.clear()
+        self._arrived.pop(resident, None)
+        self._timers.set(resident.id, None)
+        self._residents.pop(resident.id, None)
+
     async def _fold_again(self, resident: Resident) -> None:
-        """Replace the state in memory by what the log says."""
-        found = await load(self._store, self._plans, resident.id)
+        """Replace the state in memory by what the log says; set an execution aside whose log is damaged."""
+        try:
+            found = await load(self._store, self._plans, resident.id)
+        except QuarantineError as error:
+            self._set_aside(resident, error)
+            return
         if found is None:
             resident.state, resident.sequence, resident.indexed = State(resident.state.plan), 0, None
             return
