@@ -28,6 +28,31 @@ class Committed(Protocol):
         """Return the cursor of its last event."""
 
 
+class Batches(Protocol):
+    """What a subscriber reads from."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether turns were dropped: read the store from the last cursor seen, then subscribe anew."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether nothing more will come."""
+
+    async def next(self) -> Sequence[Committed]:
+        """Wait for turns and return all that are there; empty once closed or behind."""
+
+    def close(self) -> None:
+        """Stop. Safe twice."""
+
+
+class Source(Protocol):
+    """Says when the log has grown."""
+
+    def subscribe(self, execution_id: str | None = None) -> Batches:
+        """Return what is committed from now on, of one execution or (None) of all."""
+
+
 class Subscription:
     """One subscriber: an async source of batches of turns.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from treadle.drivers.protocol import Driver
+    from treadle.drivers.protocol import Reads
     from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent
 
 
@@ -15,11 +15,11 @@ class StateManager:
     """Reads what is committed; changes nothing.
 
     Args:
-        driver: That runs the executions.
+        reads: A driver, or what reads a file beside one.
     """
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
 
     async def get_execution_state(self, execution_id: str) -> ExecutionState:
         """Return the state of one execution.
@@ -27,7 +27,7 @@ class StateManager:
         Raises:
             NotFoundError: No such execution.
         """
-        return await self._driver.state(execution_id)
+        return await self._reads.state(execution_id)
 
     async def list_executions(
         self,
@@ -39,7 +39,7 @@ class StateManager:
         before: int | None = None,
     ) -> tuple[list[ExecutionSummary], int | None]:
         """Return executions, newest first, and what to pass as ``before`` for the next page (None: no more)."""
-        return await self._driver.list_executions(
+        return await self._reads.list_executions(
             statuses=statuses, workflow_id=workflow_id, tags=dict(tags or {}), limit=limit, before=before
         )
 
@@ -49,7 +49,7 @@ class StateManager:
         Raises:
             NotFoundError: No such execution.
         """
-        return await self._driver.history(execution_id)
+        return await self._reads.history(execution_id)
 
     def watch(self, execution_id: str | None = None, after: int | None = None) -> AsyncIterator[HistoryEvent]:
         """Give committed events in commit order.
@@ -61,4 +61,4 @@ class StateManager:
         Raises:
             NotFoundError: No such execution.
         """
-        return self._driver.watch(execution_id, after)
+        return self._reads.watch(execution_id, after)

@@ -10,9 +10,11 @@ import pytest
 import treadle
 from treadle import ExecutionStatus, QuarantineError, Settings, StoreError, TreadleError, WorkflowEngine
 from treadle.store.memory import MemoryStore
+from treadle.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from treadle.store.protocol import Appended, StoredTurn, Turn
 
@@ -149,3 +151,15 @@ async def test_what_a_failed_append_would_have_shown_is_not_shown_while_the_log_
         store.gate.set()
         assert (await late).status is ExecutionStatus.COMPLETED
         assert running.health.ok
+
+
+async def test_an_engine_that_could_not_recover_gives_its_file_back(tmp_path: Path) -> None:
+    class Unreadable(SqliteStore):
+        async def list(self, *_: Any, **__: Any) -> Any:
+            raise StoreError("cannot be read", self.path)
+
+    with pytest.raises(StoreError, match="cannot be read"):
+        async with WorkflowEngine(store=Unreadable(tmp_path / "log.db")):
+            pytest.fail("it opened")
+    async with WorkflowEngine(store=tmp_path / "log.db", actions=[{"act": act}]) as engine:
+        assert (await engine.run_workflow(ONE_STEP)).output == 1

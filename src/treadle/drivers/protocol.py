@@ -49,7 +49,31 @@ class Health(Struct, frozen=True):
     unregistered: tuple[str, ...] = ()
 
 
-class Driver(Protocol):
+class Reads(Protocol):
+    """What is committed; changes nothing."""
+
+    async def state(self, execution_id: str) -> ExecutionState:
+        """Return what is committed of one execution."""
+
+    async def list_executions(
+        self,
+        *,
+        statuses: Sequence[ExecutionStatus],
+        workflow_id: str,
+        tags: dict[str, str],
+        limit: int,
+        before: int | None,
+    ) -> tuple[list[ExecutionSummary], int | None]:
+        """Return a page, newest first, and the key of the page after it (None: there is none)."""
+
+    async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
+        """Return all events of one execution."""
+
+    def watch(self, execution_id: str | None, after: int | None) -> AsyncIterator[HistoryEvent]:
+        """Give committed events in commit order: of one execution until it has ended, or of all until ``close``."""
+
+
+class Driver(Reads, Protocol):
     """Runs executions. Every verb may be called concurrently, between ``open`` and ``close``."""
 
     async def open(self, recover: str | Collection[str]) -> None:
@@ -86,26 +110,6 @@ class Driver(Protocol):
 
     async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:
         """Return the state once the execution has ended or (unless ``until_ended``) rests in PAUSED."""
-
-    async def state(self, execution_id: str) -> ExecutionState:
-        """Return what is committed of one execution."""
-
-    async def list_executions(
-        self,
-        *,
-        statuses: Sequence[ExecutionStatus],
-        workflow_id: str,
-        tags: dict[str, str],
-        limit: int,
-        before: int | None,
-    ) -> tuple[list[ExecutionSummary], int | None]:
-        """Return a page, newest first, and the key of the page after it (None: there is none)."""
-
-    async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
-        """Return all events of one execution."""
-
-    def watch(self, execution_id: str | None, after: int | None) -> AsyncIterator[HistoryEvent]:
-        """Give committed events in commit order: of one execution until it has ended, or of all until ``close``."""
 
     @property
     def health(self) -> Health:

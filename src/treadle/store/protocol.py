@@ -129,35 +129,18 @@ EVERYTHING: Final = Filter()
 """The filter that every execution passes."""
 
 
-class Store(Protocol):
-    """A log of turns. One engine at a time; every method but ``open`` and ``close`` may be called concurrently."""
+class Reader(Protocol):
+    """The reading side of a log. Every method but ``open`` and ``close`` may be called concurrently."""
 
     @property
     def path(self) -> str:
         """Return the file for messages; ``""`` for a store without one."""
 
     async def open(self) -> None:
-        """Make ready: take the lock, create or migrate the schema.
+        """Make ready to read.
 
         Raises:
-            StoreLockedError: Another process runs it.
-            StoreError: It cannot be read or written, is no treadle database, or its schema is newer.
-        """
-
-    async def append(self, turns: Sequence[Turn]) -> Sequence[Appended]:
-        """Write all turns in one transaction and return one answer each, in order, once durable.
-
-        Turns of one execution may follow each other in one call. A conflict or a duplicate leaves the others alone.
-
-        Raises:
-            StoreError: The outcome is unknown. Nothing more is accepted until ``reopen`` succeeded.
-        """
-
-    async def reopen(self) -> None:
-        """Read again what is true after a failed append, and accept appends again.
-
-        Raises:
-            StoreError: Still failing; call again later.
+            StoreError: It is not there, cannot be read, is no treadle database, or its schema is newer.
         """
 
     async def read(self, execution_id: str, after: int = 0) -> Sequence[StoredTurn]:
@@ -182,6 +165,37 @@ class Store(Protocol):
 
     async def list(self, where: Filter = ..., *, limit: int = 100, before: int | None = None) -> Sequence[Listed]:
         """Return executions, newest first; ``before`` is the ``number`` of the last row of the page before."""
+
+    async def close(self) -> None:
+        """Let go of the file. Safe before ``open`` and twice."""
+
+
+class Store(Reader, Protocol):
+    """A log of turns. One engine at a time."""
+
+    async def open(self) -> None:
+        """Make ready: take the lock, create or migrate the schema.
+
+        Raises:
+            StoreLockedError: Another process runs it.
+            StoreError: It cannot be read or written, is no treadle database, or its schema is newer.
+        """
+
+    async def append(self, turns: Sequence[Turn]) -> Sequence[Appended]:
+        """Write all turns in one transaction and return one answer each, in order, once durable.
+
+        Turns of one execution may follow each other in one call. A conflict or a duplicate leaves the others alone.
+
+        Raises:
+            StoreError: The outcome is unknown. Nothing more is accepted until ``reopen`` succeeded.
+        """
+
+    async def reopen(self) -> None:
+        """Read again what is true after a failed append, and accept appends again.
+
+        Raises:
+            StoreError: Still failing; call again later.
+        """
 
     async def close(self) -> None:
         """Finish what was accepted, close the file, give the lock back. Safe before ``open`` and twice."""

@@ -11,7 +11,7 @@ from treadle.model import decode_workflow, definition_hash
 
 if TYPE_CHECKING:
     from treadle.model import Workflow
-    from treadle.store.protocol import Store
+    from treadle.store.protocol import Reader
 
 
 class Plans:
@@ -21,7 +21,7 @@ class Plans:
         store: Where definitions are.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Reader) -> None:
         self._store = store
         self._plans: dict[str, Plan] = {}
         self._hashes: dict[int, tuple[Workflow, str]] = {}
@@ -65,7 +65,7 @@ class Plans:
 _MOST_PLANS = 1_000
 
 
-async def load(store: Store, plans: Plans, execution_id: str) -> Resident | None:
+async def load(store: Reader, plans: Plans, execution_id: str) -> Resident | None:
     """Return an execution folded from its log; None if there is none of that id.
 
     Raises:

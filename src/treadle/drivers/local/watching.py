@@ -8,17 +8,17 @@ from treadle.errors import NotFoundError
 from treadle.machine import describe_events
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
-    from treadle.feed import Feed
+    from treadle.feed import Source
     from treadle.model import HistoryEvent
-    from treadle.store.protocol import Store
+    from treadle.store.protocol import Reader, StoredTurn
 
 LAST_KINDS = frozenset({"ExecutionCompleted", "ExecutionFailed", "ExecutionCancelled", "ExecutionTimedOut"})
 
 
 async def watch_events(
-    store: Store, feed: Feed, execution_id: str | None, after: int | None
+    store: Reader, source: Source, execution_id: str | None, after: int | None
 ) -> AsyncIterator[HistoryEvent]:
     """Give events behind the cursor ``after``; without one, from the start for one execution and from now for all.
 
@@ -29,7 +29,7 @@ async def watch_events(
         raise NotFoundError("execution", execution_id)
     cursor = after if after is not None else 0 if execution_id is not None else await store.head()
     while True:
-        subscription = feed.subscribe(execution_id)
+        subscription = source.subscribe(execution_id)
         try:
             for event in await _past(store, execution_id, cursor):
                 cursor = event.cursor
@@ -49,7 +49,7 @@ async def watch_events(
             subscription.close()
 
 
-async def _past(store: Store, execution_id: str | None, cursor: int) -> list[HistoryEvent]:
+async def _past(store: Reader, execution_id: str | None, cursor: int) -> list[HistoryEvent]:
     if execution_id is not None:
         return list(_events(await store.read(execution_id), cursor))
     found: list[HistoryEvent] = []
@@ -58,9 +58,11 @@ async def _past(store: Store, execution_id: str | None, cursor: int) -> list[His
     return found
 
 
+def describe(turn: StoredTurn) -> Sequence[HistoryEvent]:
+    """Return the events of one committed turn."""
+    return describe_events(turn.events, execution_id=turn.execution_id, sequence=turn.sequence, cursor=turn.cursor)
+
+
 def _events(turns: Iterable[Any], after: int) -> Iterator[HistoryEvent]:
     for turn in turns:
-        described = describe_events(
-            turn.events, execution_id=turn.execution_id, sequence=turn.sequence, cursor=turn.cursor
-        )
-        yield from (event for event in described if event.cursor > after)
+        yield from (event for event in describe(turn) if event.cursor > after)

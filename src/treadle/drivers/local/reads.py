@@ -1,0 +1,79 @@
+"""The reading side: what is committed, from the log alone. An engine uses it, and so does a process beside one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from treadle.drivers.local.recovery import Plans, load
+from treadle.drivers.local.watching import describe, watch_events
+from treadle.errors import NotFoundError
+from treadle.machine import snapshot
+from treadle.model import ExecutionStatus, ExecutionSummary
+from treadle.store.protocol import Filter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from treadle.feed import Source
+    from treadle.model import ExecutionState, HistoryEvent
+    from treadle.store.protocol import Listed, Reader
+
+
+class LogReads:
+    """See ``drivers.protocol.Reads`` for what each method promises.
+
+    Args:
+        store: The log.
+        source: Says when the log has grown.
+        plans: Compiled definitions, shared with whoever runs them; None for its own.
+    """
+
+    def __init__(self, store: Reader, source: Source, plans: Plans | None = None) -> None:
+        self._store = store
+        self._source = source
+        self._plans = plans or Plans(store)
+
+    async def state(self, execution_id: str) -> ExecutionState:
+        """Return what is committed of one execution."""
+        found = await load(self._store, self._plans, execution_id)
+        if found is None:
+            raise NotFoundError("execution", execution_id)
+        return snapshot(found.state)
+
+    async def list_executions(
+        self,
+        *,
+        statuses: Sequence[ExecutionStatus] = (),
+        workflow_id: str = "",
+        tags: Mapping[str, str] | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> tuple[list[ExecutionSummary], int | None]:
+        """Return a page."""
+        where = Filter(tuple(one.value for one in statuses), workflow_id, dict(tags or {}))
+        rows = await self._store.list(where, limit=limit, before=before)
+        return [_summary(row) for row in rows], (rows[-1].number if len(rows) == limit else None)
+
+    async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
+        """Return all events."""
+        turns = await self._store.read(execution_id)
+        if not turns:
+            raise NotFoundError("execution", execution_id)
+        return [event for turn in turns for event in describe(turn)]
+
+    def watch(self, execution_id: str | None, after: int | None) -> AsyncIterator[HistoryEvent]:
+        """Give committed events."""
+        return watch_events(self._store, self._source, execution_id, after)
+
+
+def _summary(row: Listed) -> ExecutionSummary:
+    return ExecutionSummary(
+        execution_id=row.execution_id,
+        workflow_id=row.workflow_id,
+        definition_hash=row.definition_hash,
+        status=ExecutionStatus(row.status),
+        tags=row.tags,
+        created_at=datetime.fromtimestamp(row.created_ms / 1000, UTC),
+        ended_at=datetime.fromtimestamp(row.ended_ms / 1000, UTC) if row.ended_ms else None,
+    )

@@ -1,0 +1,414 @@
+"""The turn loop: gather what arrived for any execution, advance each, admit once, append once, then act.
+
+Nothing starts, is shown or is acknowledged before its turn is durable. After a failed append nothing is assumed: the
+executions concerned are folded again from the log, and what had arrived for them is fed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from treadle.drivers.local.admission import Admission
+from treadle.drivers.local.recovery import Plans, load
+from treadle.drivers.local.resident import Resident
+from treadle.drivers.local.steps import Bodies, interrupted
+from treadle.drivers.local.threads import Threads
+from treadle.drivers.local.timers import Timers
+from treadle.drivers.protocol import Health
+from treadle.errors import NotFoundError, QuarantineError, StoreError, TreadleError
+from treadle.machine import CancelStep, RunStep, State, Turn, advance, encode_events, start
+from treadle.machine.commands import ReadyStep
+from treadle.machine.inputs import TimeReached
+from treadle.store.protocol import Answer, StoredTurn
+from treadle.store.protocol import Turn as Row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from treadle.actions import Registry
+    from treadle.drivers.local.clock import Clock
+    from treadle.feed import Feed
+    from treadle.machine.inputs import AnyInput
+    from treadle.settings import Settings
+    from treadle.store.protocol import Store
+
+_logger = logging.getLogger("treadle.engine")
+
+_Arrived = list["tuple[AnyInput, asyncio.Future[bool] | None]"]
+
+
+class TurnLoop:
+    """Turns the executions that are in memory. Lives on one event loop.
+
+    Args:
+        store: The log; open.
+        registry: Actions by name.
+        plans: Compiled definitions.
+        feed: Gets the committed turns.
+        max_concurrent_steps: Slots of the whole engine.
+        settings: Limits and periods.
+        clock: The engine's time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        plans: Plans,
+        feed: Feed,
+        *,
+        max_concurrent_steps: int,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._plans = plans
+        self._feed = feed
+        self._settings = settings
+        self._clock = clock
+        self._admission = Admission(max_concurrent_steps)
+        self._threads = Threads(settings.step_threads or max_concurrent_steps)
+        self._timers = Timers(clock, self._time_reached)
+        self._residents: dict[str, Resident] = {}
+        self._arrived: dict[Resident, None] = {}
+        self._taken: dict[Resident, _Arrived] = {}
+        self._unregistered: dict[str, list[tuple[Resident, ReadyStep]]] = {}
+        self._quarantined: dict[str, str] = {}
+        self._failure = ""
+        self._defect: TreadleError | None = None
+        self._loop: asyncio.Task[None] | None = None
+        self._is_admitting = False
+        self._bodies: Bodies
+        self._wake: asyncio.Event
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin to turn. No step starts before ``admit``."""
+        self._wake = asyncio.Event()
+        self._bodies = Bodies(self._clock, self._settings, self._threads, self.put, self._freed)
+        self._loop = asyncio.create_task(self._run(), name="treadle-turns")
+
+    def admit(self) -> None:
+        """Let ready steps start, from now on."""
+        self._is_admitting = True
+        self._signal()
+
+    async def stop(self, grace: timedelta) -> None:
+        """Let attempts in flight end for ``grace``, record what came of them, interrupt the rest. Safe twice."""
+        if self._loop is None:
+            return
+        loop, self._loop = self._loop, None
+        self._is_admitting = False
+        await self._bodies.drain(grace)
+        loop.cancel()
+        await asyncio.wait([loop])
+        if not self._failure:
+            await self._tick()  # what ended while draining
+        self._timers.stop()
+        self._threads.stop()
+
+    def refuse_all(self, error: TreadleError) -> None:
+        """Tell everyone who still waits that no answer will come."""
+        for resident in {**self._residents, **{one.id: one for one in self._taken}}.values():
+            self._refuse(resident, error)
+
+    def _refuse(self, resident: Resident, error: TreadleError) -> None:
+        for waiter, _ in resident.waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        for _, verdict in (*self._taken.get(resident, ()), *resident.arrived):
+            if verdict is not None and not verdict.done():
+                verdict.set_exception(error)
+
+    @property
+    def health(self) -> Health:
+        """Return whether it takes work."""
+        return Health(
+            ok=not self._failure,
+            reason=self._failure,
+            quarantined=dict(self._quarantined),
+            unregistered=tuple(self._unregistered),
+        )
+
+    def check_defect(self) -> None:
+        """Raise ``TreadleError`` if the engine stopped by a defect of its own."""
+        if self._defect is not None:
+            raise self._defect
+
+    # -- executions in memory
+
+    def get(self, execution_id: str) -> Resident | None:
+        """Return an execution if it is in memory."""
+        return self._residents.get(execution_id)
+
+    def add(self, resident: Resident) -> None:
+        """Hold a new execution."""
+        self._residents[resident.id] = resident
+
+    async def take_up(self, execution_id: str) -> Resident | None:
+        """Load an execution and go on with it; one that is damaged is set aside by name. None: unknown or damaged.
+
+        One that has ended is returned and does not stay in memory.
+        """
+        try:
+            found = await load(self._store, self._plans, execution_id)
+        except QuarantineError as error:
+            self._quarantined[execution_id] = error.args[0]
+            _logger.error("%s", error)  # noqa: TRY400 - the traceback says nothing to whoever reads it
+            return None
+        if found is not None and execution_id not in self._residents and not found.state.ended_at:
+            self._residents[execution_id] = found
+            self._go_on(found)
+        return self._residents.get(execution_id, found)
+
+    def _go_on(self, resident: Resident) -> None:
+        """Offer what is ready, report attempts that no longer run, set the timer."""
+        state = resident.state
+        now = self._clock.now_ms()
+        for step, attempt in list(state.in_flight.items()):
+            if (resident.id, step, attempt) not in self._bodies:
+                self.put(resident, interrupted(step, attempt, now))
+        if state.starts_steps:
+            self._offer(resident, [ReadyStep(step, state.plan.index[step]) for step in state.ready])
+            self._signal()
+        self._timers.set(resident.id, state.wake_at())
+        if state.ending is not None:
+            self.put(resident, TimeReached(at=now))
+
+    async def loaded(self, execution_id: str) -> Resident:
+        """Return an execution, read back from the log if need be.
+
+        Raises:
+            NotFoundError: No such execution.
+            QuarantineError: Its log is damaged.
+        """
+        resident = self._residents.get(execution_id) or await self.take_up(execution_id)
+        if resident is None:
+            if execution_id in self._quarantined:
+                raise QuarantineError(self._quarantined[execution_id], self._store.path, execution_id)
+            raise NotFoundError("execution", execution_id)
+        return resident
+
+    def is_settled(self, resident: Resident) -> bool:
+        """Tell whether the state in memory is committed: not while a turn of it is being written, or in doubt."""
+        return resident not in self._taken and bool(resident.sequence)
+
+    # -- what arrives
+
+    def _freed(self, resident: Resident) -> None:
+        self._admission.release(resident)
+        self._signal()
+
+    def _time_reached(self, keys: Sequence[str]) -> None:
+        now = self._clock.now_ms()
+        for key in keys:
+            resident = self._residents.get(key)
+            if resident is not None:
+                self.put(resident, TimeReached(at=now))
+
+    async def ask(self, resident: Resident, request: AnyInput) -> bool:
+        """Feed a request and return whether it was accepted, once that is durable."""
+        self.check_defect()
+        verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.put(resident, request, verdict)
+        return await verdict
+
+    def put(self, resident: Resident, arrived: AnyInput, verdict: asyncio.Future[bool] | None = None) -> None:
+        """Feed the machine in the next turn; ``verdict`` is told whether it was accepted, once that is durable."""
+        resident.arrived.append((arrived, verdict))
+        self._arrived[resident] = None
+        self._signal()
+
+    def _signal(self) -> None:
+        self._wake.set()
+
+    def _offer(self, resident: Resident, steps: Sequence[ReadyStep]) -> None:
+        """Hand ready steps to admission; one whose action nobody registered waits and is named in ``health``."""
+        known: list[ReadyStep] = []
+        for ready in steps:
+            name = resident.state.plan.nodes[ready.order].node.action_name
+            if name in self._registry:
+                known.append(ready)
+            else:
+                self._unregistered.setdefault(name, []).append((resident, ready))
+                _logger.warning("step %r of %r waits: no action %r is registered", ready.step, resident.id, name)
+        if known:
+            self._admission.offer(resident, known)
+
+    # -- turns
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                try:
+                    await self._tick()
+                except StoreError as error:
+                    await self._recover_store(error)
+        except Exception as error:
+            # Our own defect, whatever it is: nobody may wait for ever because of it.
+            _logger.exception("the engine stopped by a defect of its own")
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """Stop for good: what is in memory can no longer be trusted; the log can."""
+        self._failure = f"the engine stopped by a defect of its own ({type(error).__name__}: {error})"
+        self._defect = TreadleError(f"{self._failure}; what is committed goes on when it is opened again")
+        self._is_admitting = False
+        self.refuse_all(self._defect)
+
+    async def _tick(self) -> None:
+        batch, self._arrived = self._arrived, {}
+        taken = self._taken = {resident: resident.arrived for resident in batch}
+        turns = {resident: self._advance(resident) for resident in batch}
+        if self._is_admitting:
+            self._admit(turns)
+        self._taken = {resident: taken.get(resident, []) for resident in turns}
+        rows = [_row(resident, turn) for resident, turn in turns.items() if turn.events]
+        stored: Sequence[StoredTurn] = ()
+        if rows:
+            try:
+                stored = await self._append(rows)
+            except StoreError:
+                self._keep_for_later(turns, taken)
+                raise
+        self._act(turns, taken)
+        self._taken = {}
+        if stored and self._feed.has_subscribers:
+            self._feed.publish(stored)
+
+    def _advance(self, resident: Resident) -> Turn:
+        arrived, resident.arrived = resident.arrived, []
+        turn = advance(resident.state, [one for one, _ in arrived])
+        if not resident.state.starts_steps:
+            self._admission.withdraw(resident)
+        elif turn.ready:
+            self._offer(resident, turn.ready)
+        return turn
+
+    def _admit(self, turns: dict[Resident, Turn]) -> None:
+        """Fill the slots. A step that does not start after all gives its slot to the next one."""
+        now = self._clock.now_ms()
+        while (chosen := self._admission.choose()) is not None:
+            resident, step = chosen
+            assert isinstance(resident, Resident)  # what was offered
+            turn = turns.get(resident)
+            if turn is None:
+                turn = turns[resident] = Turn(resident.state)
+            started, offered = len(turn.commands), len(turn.ready)
+            start(resident.state, (step,), at=now, turn=turn)
+            if not any(type(one) is RunStep and one.step == step for one in turn.commands[started:]):
+                self._admission.release(resident)
+            if not resident.state.starts_steps:
+                self._admission.withdraw(resident)
+            elif len(turn.ready) > offered:
+                self._offer(resident, turn.ready[offered:])
+
+    async def _append(self, rows: Sequence[Row]) -> Sequence[StoredTurn]:
+        answers = await self._store.append(rows)
+        for row, answer in zip(rows, answers, strict=True):
+            if answer.answer is Answer.CONFLICT:
+                raise StoreError(
+                    f"turn {row.sequence} of {row.execution_id!r} is another one in the log", self._store.path
+                )
+        return [
+            StoredTurn(row.execution_id, row.sequence, row.events, row.count, answer.cursor)
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+
+    def _act(self, turns: dict[Resident, Turn], taken: dict[Resident, _Arrived]) -> None:
+        """Carry out what the committed turns ask for, and answer who waits."""
+        for resident, turn in turns.items():
+            if turn.events:
+                resident.sequence += 1
+                resident.definition = None
+            for (_, verdict), accepted in zip(taken.get(resident, ()), turn.accepted, strict=False):
+                if verdict is not None and not verdict.done():
+                    verdict.set_result(accepted)
+            for command in turn.commands:
+                self._carry_out(resident, command)
+            resident.tell_waiters()
+            self._let_rest(resident)
+
+    def _carry_out(self, resident: Resident, command: RunStep | CancelStep) -> None:
+        if isinstance(command, RunStep):
+            self._bodies.run(resident, command, self._registry[command.node.action_name])
+        else:
+            self._bodies.cancel(resident, command.step, command.attempt)
+
+    def _let_rest(self, resident: Resident) -> None:
+        """Set the timer of an execution; let an ended one leave memory."""
+        if resident.state.ended_at and not resident.arrived:
+            self._timers.set(resident.id, None)
+            if self._residents.get(resident.id) is resident:
+                del self._residents[resident.id]
+        else:
+            self._timers.set(resident.id, resident.state.wake_at())
+
+    # -- when the log fails
+
+    def _keep_for_later(self, turns: dict[Resident, Turn], taken: dict[Resident, _Arrived]) -> None:
+        """Put back what had arrived, and the slots that were taken: none of it happened as far as we know."""
+        for resident, turn in turns.items():
+            resident.arrived = [*taken.get(resident, ()), *resident.arrived]
+            self._arrived[resident] = None
+            self._admission.withdraw(resident)
+            for _ in turn.runs:
+                self._admission.release(resident)
+
+    async def _recover_store(self, error: StoreError) -> None:
+        self._failure = str(error)
+        _logger.error("the log cannot be written, no work is taken: %s", error)
+        doubtful = list(self._arrived)
+        while self._failure:
+            await asyncio.sleep(self._settings.store_retry_ms / 1000)
+            try:
+                await self._store.reopen()
+                for resident in doubtful:
+                    await self._fold_again(resident)
+            except StoreError as again:
+                self._failure = str(again)
+            else:
+                self._failure = ""
+                self._taken = {}
+        _logger.warning("the log can be written again")
+        self._signal()  # what had arrived is fed again, and who waits is told what the log says
+
+    def _set_aside(self, resident: Resident, error: QuarantineError) -> None:
+        _logger.error("%s", error)
+        self._quarantined[resident.id] = error.args[0]
+        self._refuse(resident, error)
+        resident.arrived.clear()
+        self._arrived.pop(resident, None)
+        self._timers.set(resident.id, None)
+        self._residents.pop(resident.id, None)
+
+    async def _fold_again(self, resident: Resident) -> None:
+        """Replace the state in memory by what the log says; set an execution aside whose log is damaged."""
+        try:
+            found = await load(self._store, self._plans, resident.id)
+        except QuarantineError as error:
+            self._set_aside(resident, error)
+            return
+        if found is None:
+            resident.state, resident.sequence, resident.indexed = State(resident.state.plan), 0, None
+            return
+        resident.state, resident.sequence, resident.indexed = found.state, found.sequence, found.indexed
+        self._go_on(resident)
+
+
+def _row(resident: Resident, turn: Turn) -> Row:
+    return Row(
+        execution_id=resident.id,
+        sequence=resident.sequence + 1,
+        events=encode_events(turn.events),
+        count=len(turn.events),
+        index=resident.index_row(),
+        definition=resident.definition,
+    )
