@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from treadle.actions import Registry, StepContext, action
+    from treadle.client import Client
     from treadle.definition import WorkflowBuilder, load_workflow, to_document, validate
     from treadle.engine import WorkflowEngine, run_sync
     from treadle.errors import (
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         StoreError,
         StoreLockedError,
         TreadleError,
+        UnavailableError,
         ValidationError,
     )
     from treadle.model import (
@@ -40,6 +42,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "treadle.actions": ("Registry", "StepContext", "action"),
+    "treadle.client": ("Client",),
     "treadle.definition": ("WorkflowBuilder", "load_workflow", "to_document", "validate"),
     "treadle.engine": ("WorkflowEngine", "run_sync"),
     "treadle.errors": (
@@ -52,6 +55,7 @@ _HOMES = {
         "StoreError",
         "StoreLockedError",
         "TreadleError",
+        "UnavailableError",
         "ValidationError",
     ),
     "treadle.model": (
@@ -71,6 +75,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AgentExecutionError",
+    "Client",
     "ConflictError",
     "ExecutionState",
     "ExecutionStatus",
@@ -90,6 +95,7 @@ __all__ = [
     "StoreError",
     "StoreLockedError",
     "TreadleError",
+    "UnavailableError",
     "ValidationError",
     "Workflow",
     "WorkflowBuilder",

@@ -11,6 +11,7 @@
     ├── StoreError             the log could not be read or written      .path
     │   ├── StoreLockedError   another process runs this file            .path .pid
     │   └── QuarantineError    one execution's log is damaged            .path .execution_id
+    ├── UnavailableError       no engine answered in time                .path .pid
     └── ReplayError            log and definition disagree               .execution_id .sequence
 
 Each has a stable ``code`` for HTTP, the command line and logs. Ids are attributes; nobody parses messages. Every
@@ -152,6 +153,26 @@ class QuarantineError(StoreError):
         super().__init__(f"execution {execution_id!r} is damaged: {message}", path)
         self.args = (message, path, execution_id)
         self.execution_id = execution_id
+
+
+class UnavailableError(TreadleError):
+    """No engine answered in time. The command is not lost: it waits, and is carried out by the engine that comes.
+
+    Attributes:
+        path: Of the database.
+        pid: Of the process that runs an engine on it; None if nobody does, 0 if that process left no number.
+    """
+
+    code = "unavailable"
+
+    def __init__(self, message: str, path: str = "", pid: int | None = None) -> None:
+        super().__init__(message, path, pid)
+        self.message = message
+        self.path = path
+        self.pid = pid
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class ReplayError(TreadleError):

@@ -32,6 +32,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         step_threads: Threads for sync actions; 0 means as many as ``max_concurrent_steps``.
         grace_ms: Wait for attempts in flight at close, and for a cancelled body to end.
         store_retry_ms: Wait before a failing store is tried again.
+        inbox_poll_ms: Between two looks of the engine into the folder where other processes leave their commands.
     """
 
     max_nodes: int = 50_000
@@ -43,6 +44,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     step_threads: int = 0
     grace_ms: int = 10_000
     store_retry_ms: int = 500
+    inbox_poll_ms: int = 200
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -348,3 +350,52 @@ def test_a_limit_that_is_no_whole_number_above_0_is_refused(limit: Any) -> None:
 async def test_run_sync_inside_a_loop_says_what_to_do_instead() -> None:
     with pytest.raises(treadle.TreadleError, match="await engine.run_workflow"):
         treadle.run_sync(DIAMOND)
+
+
+async def test_an_attempt_cut_off_by_closing_is_no_failure_and_runs_again_at_once(tmp_path: Path) -> None:
+    bench = Bench()
+    alone = {"id": "w", "nodes": [node("a", "hold", retry={"max_attempts": 1})]}
+    async with WorkflowEngine(store=tmp_path / "log.db", actions=bench.actions, grace=timedelta(0)) as engine:
+        await engine.start_workflow(alone, execution_id="one")
+        await bench.started.wait()
+    bench.gate.set()
+    async with asyncio.timeout(10), WorkflowEngine(store=tmp_path / "log.db", actions=bench.actions) as engine:
+        state = await engine.wait("one")
+        kinds = [event.kind for event in await engine.state_manager.history("one")]
+    assert (state.output, state.steps["a"].attempt, bench.calls) == ("a", 2, ["a", "a"])
+    assert kinds[2:] == ["StepStarted", "AttemptInterrupted", "StepStarted", "StepSucceeded", "ExecutionCompleted"]
+
+
+async def test_a_result_that_comes_after_the_timeout_is_noted_and_not_used(place: str) -> None:
+    gate = threading.Event()
+
+    def slow() -> str:
+        gate.wait(10)
+        return "too late"
+
+    handled = {
+        "id": "w",
+        "nodes": [
+            {"id": "a", "action": "slow", "timeout": 0.01, "retry": {"max_attempts": 1}},
+            node("b", "hold"),
+        ],
+        "connections": [edge("a", "b", outcome="failure")],
+    }
+    bench = Bench()
+    async with (
+        asyncio.timeout(20),
+        WorkflowEngine(store=place, actions=[*bench.actions, {"slow": slow}]) as engine,
+    ):
+        await engine.start_workflow(handled, execution_id="one")
+        await bench.started.wait()
+        gate.set()
+        async for event in engine.state_manager.watch("one"):
+            if event.kind == "LateResultIgnored":
+                bench.gate.set()
+        state = await engine.wait("one")
+    assert (state.status, state.steps["a"].status, state.steps["a"].output, state.output) == (
+        ExecutionStatus.COMPLETED,
+        StepStatus.TIMED_OUT,
+        None,
+        "b",
+    )

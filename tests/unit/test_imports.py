@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "state_manager": {*BASE, "drivers.protocol", "definition"},
     # The engine wires the local driver to its store and actions where the caller names none.
     "engine": {*BASE, "drivers.protocol", "drivers.local", "definition", "state_manager", "actions", "store", "feed"},
+    "client": {*BASE, "drivers.local", "store", "feed", "state_manager"},
     "cli": {PUBLIC},
     "server": {PUBLIC},
     # What users test with stands above everything, and nothing imports it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
 from treadle.errors import StoreError, StoreLockedError
@@ -44,12 +45,10 @@ class FileLock:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(f"cannot make the lock file {self._path}: {error.strerror}", database) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(handle, 32, 0).strip()
+        if not _try_to_lock(handle):
+            pid = _recorded(handle)
             os.close(handle)
-            raise StoreLockedError(database, int(holder) if holder.isdigit() else 0) from None
+            raise StoreLockedError(database, pid)
         os.ftruncate(handle, 0)
         os.pwrite(handle, b"%d\n" % os.getpid(), 0)
         self._handle, self._pid = handle, os.getpid()
@@ -65,3 +64,40 @@ class FileLock:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def holder(database: str) -> int | None:
+    """Return the id of the process that runs an engine on a file; 0 if it left none, None if nobody does."""
+    try:
+        handle = os.open(f"{database}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _recorded(handle)
+    else:
+        return None
+    finally:
+        os.close(handle)
+
+
+def _try_to_lock(handle: int) -> bool:
+    """Try a few times: ``holder`` of another process has the lock for some microseconds while it looks."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(_BETWEEN_TRIES_SECONDS)
+        else:
+            return True
+    return False
+
+
+_TRIES = 3
+_BETWEEN_TRIES_SECONDS = 0.02
+
+
+def _recorded(handle: int) -> int:
+    text = os.pread(handle, 32, 0).strip()
+    return int(text) if text.isdigit() else 0

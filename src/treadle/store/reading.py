@@ -96,6 +96,10 @@ class Reading:
         }
         return [_listed(row) for row in self._all(_LIST, values)]
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
     def _all(self, query: str, values: tuple[Any, ...] | dict[str, Any]) -> Sequence[Any]:
         try:
             return self._connection.execute(query, values).fetchall()

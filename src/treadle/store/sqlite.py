@@ -10,32 +10,26 @@ import os
 import queue
 import sqlite3
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from treadle.errors import StoreError
 from treadle.store.lock import FileLock
-from treadle.store.protocol import EVERYTHING, Appended, Filter, Listed, StoredTurn, Turn
+from treadle.store.reader import APPLICATION_ID, BUSY_MS, SqliteReader, check_schema
 from treadle.store.reading import Reading
 from treadle.store.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_T = TypeVar("_T")
-
-APPLICATION_ID: Final = 0x7472646C
-"""``trdl``: marks the file as treadle's."""
+    from treadle.store.protocol import Appended, Turn
 
 MIGRATIONS: Final = ("0001_initial.sql",)
-"""In order; ``PRAGMA user_version`` counts those applied."""
+"""In order; there are as many as ``SCHEMA`` says."""
 
 MODES: Final = {"full": "full", "normal": "normal"}
 """``normal`` is faster and gives up the last acknowledged turns on power loss (not on kill -9)."""
-
-BUSY_MS: Final = 10_000
 
 
 def connect(path: str) -> sqlite3.Connection:
@@ -43,7 +37,7 @@ def connect(path: str) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
 
 
-class SqliteStore:
+class SqliteStore(SqliteReader):
     """See ``protocol.Store`` for what each method promises.
 
     Args:
@@ -61,20 +55,18 @@ class SqliteStore:
     ) -> None:
         if synchronous not in MODES:
             raise StoreError(f"synchronous is 'full' or 'normal', not {synchronous!r}", str(path))
-        self.path = str(Path(path).absolute())
+        super().__init__(path)
         self._synchronous = MODES[synchronous]
         self._connect = connect
         self._lock = FileLock(Path(self.path + ".lock"))
         self._connections: list[sqlite3.Connection] = []
         self._writer: Writer | None = None
-        self._reading: Reading | None = None
-        self._reader = ThreadPoolExecutor(1, "treadle-read")
         self._thread: threading.Thread | None = None
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
 
     async def open(self) -> None:
         """Take the lock, make or migrate the file, start the writer."""
-        self._lock.take(self.path)
+        await self._read(lambda: self._lock.take(self.path))
         try:
             await self._read(self._open)
         except BaseException:
@@ -109,6 +101,7 @@ class SqliteStore:
         writing.execute("pragma foreign_keys = off")
         reading = self._connect(self.path)
         self._connections.append(reading)
+        reading.execute(f"pragma busy_timeout = {BUSY_MS}")
         reading.execute("pragma query_only = on")
         self._writer = Writer(writing, self.path)
         self._reading = Reading(reading, self.path)
@@ -176,43 +169,10 @@ class SqliteStore:
             raise StoreError("could not be opened again", self.path)
         return self._writer
 
-    async def _read(self, function: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._reader, function)
-
     def _open_reading(self) -> Reading:
-        if self._reading is None or not self._lock.is_held:
+        if not self._lock.is_held:  # a forked child must not use the connections of its parent
             raise StoreError("is not open in this process", self.path)
-        return self._reading
-
-    async def read(self, execution_id: str, after: int = 0) -> Sequence[StoredTurn]:
-        """Return checked turns of one execution."""
-        return await self._read(lambda: self._open_reading().read(execution_id, after))
-
-    async def read_after(self, cursor: int, limit: int = 1_000) -> Sequence[StoredTurn]:
-        """Return turns in commit order."""
-        return await self._read(lambda: self._open_reading().read_after(cursor, limit))
-
-    async def head(self) -> int:
-        """Return the last cursor."""
-        return await self._read(lambda: self._open_reading().head())
-
-    async def definition(self, definition_hash: str) -> bytes | None:
-        """Return a definition."""
-        return await self._read(lambda: self._open_reading().definition(definition_hash))
-
-    async def get(self, execution_id: str) -> Listed | None:
-        """Return one index row."""
-        return await self._read(lambda: self._open_reading().get(execution_id))
-
-    async def list(
-        self,
-        where: Filter = EVERYTHING,
-        *,
-        limit: int = 100,
-        before: int | None = None,
-    ) -> Sequence[Listed]:
-        """Return index rows, newest first."""
-        return await self._read(lambda: self._open_reading().list(where, limit, before))
+        return super()._open_reading()
 
     async def close(self) -> None:
         """Finish what was accepted, close the file, give the lock back."""
@@ -270,13 +230,7 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
     Raises:
         StoreError: It is another program's database, or a newer treadle's.
     """
-    version = connection.execute("pragma user_version").fetchone()[0]
-    owner = connection.execute("pragma application_id").fetchone()[0]
-    tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
-    if owner != APPLICATION_ID and tables:
-        raise StoreError("is a SQLite database, but not treadle's", path)
-    if version > len(MIGRATIONS):
-        raise StoreError(f"was written by a newer treadle (schema {version}, this one knows {len(MIGRATIONS)})", path)
+    version = check_schema(connection, path)
     folder = resources.files("treadle.store") / "migrations"
     for number, name in enumerate(MIGRATIONS[version:], version + 1):
         script = (folder / name).read_text("utf-8")

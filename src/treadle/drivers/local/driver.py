@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from treadle.drivers.local.clock import Clock
 from treadle.drivers.local.reads import LogReads
+from treadle.drivers.local.remote import RemoteCommands
 from treadle.drivers.local.resident import Resident
 from treadle.drivers.local.turns import TurnLoop
 from treadle.errors import ConflictError, StoreError, ValidationError
@@ -21,6 +22,7 @@ from treadle.machine.inputs import (
     TimeReached,
 )
 from treadle.model import encode_workflow
+from treadle.store.inbox import Inbox
 from treadle.store.protocol import Filter
 from treadle.values import decode_payload
 
@@ -69,16 +71,22 @@ class LocalDriver(LogReads):
             settings=settings,
             clock=self._clock,
         )
+        inbox = Inbox(store.path, max_bytes=settings.max_payload_bytes)
+        self._remote = RemoteCommands(inbox, self, settings) if store.path else None
+        self._recovers_all = False
 
     # -- life
 
     async def open(self, recover: str | Collection[str]) -> None:
-        """Open the log, take up open executions, and begin to turn."""
+        """Open the log, take up open executions, look into the inbox, and only then let steps start."""
         await self._log.open()
         try:
             self._turns.start()
+            self._recovers_all = recover == "all"
             if recover != "none":
-                await self._recover(None if recover == "all" else set(recover))
+                await self._recover(None if self._recovers_all else set(recover))
+            if self._remote is not None:
+                await self._remote.start()
         except BaseException:
             await self.close(timedelta(0))
             raise
@@ -86,6 +94,8 @@ class LocalDriver(LogReads):
 
     async def close(self, grace: timedelta) -> None:
         """Drain, interrupt, close."""
+        if self._remote is not None:
+            await self._remote.stop()
         await self._turns.stop(grace)
         self._feed.close()
         await self._log.close()
@@ -96,6 +106,16 @@ class LocalDriver(LogReads):
     def health(self) -> Health:
         """Return whether it takes work."""
         return self._turns.health
+
+    async def serves(self, execution_id: str) -> bool:
+        """Tell whether commands of other processes to this execution are for this engine.
+
+        One that goes on with some executions only leaves the others to the engine that will run them.
+        """
+        if self._recovers_all or self._turns.get(execution_id) is not None:
+            return True
+        row = await self._log.get(execution_id)
+        return row is None or not row.is_open
 
     async def _recover(self, wanted: Collection[str] | None) -> None:
         before: int | None = None

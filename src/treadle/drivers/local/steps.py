@@ -39,7 +39,7 @@ _logger = logging.getLogger("treadle.actions")
 class Body:
     """A running attempt. It holds its slot until it has really ended, or was given up after its cancellation."""
 
-    __slots__ = ("command", "has_ended", "is_cancelled", "is_reported", "resident", "task", "timer")
+    __slots__ = ("command", "has_ended", "is_cancelled", "is_interrupted", "is_reported", "resident", "task", "timer")
 
     def __init__(self, resident: Resident, command: RunStep) -> None:
         self.resident = resident
@@ -47,6 +47,7 @@ class Body:
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.is_cancelled = False
+        self.is_interrupted = False
         self.is_reported = False
         self.has_ended = False
 
@@ -117,7 +118,7 @@ class Bodies:
                 await self._idle.wait()
         except TimeoutError:
             for body in list(self._running.values()):
-                body.is_reported = True  # an interruption is not recorded: recovery finds the attempt without an end
+                body.is_interrupted = True
                 if body.task is not None:
                     body.task.cancel()
             tasks = [body.task for body in self._running.values() if body.task is not None]
@@ -173,11 +174,11 @@ class Bodies:
     def _finish(self, body: Body, outcome: AnyInput) -> None:
         """Report the outcome and let go of the slot."""
         self._let_go(body)
-        if not body.is_reported:
+        if body.is_interrupted:
+            return  # nothing is recorded: recovery finds the attempt without an end, and it runs again
+        if not body.is_reported or isinstance(outcome, ActionReturned | ActionRaised):
             body.is_reported = True
-            self._report(body.resident, outcome)
-        elif isinstance(outcome, ActionReturned | ActionRaised) and not body.is_cancelled:
-            self._report(body.resident, outcome)  # late: the machine notes it
+            self._report(body.resident, outcome)  # what is late, the machine notes and does not use
 
     def _let_go(self, body: Body) -> None:
         if body.has_ended:

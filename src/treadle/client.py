@@ -1,0 +1,177 @@
+"""``Client``: reaches the engine of another process through its file.
+
+Reads come from the log itself, opened for reading only. Commands go through a durable folder beside the file; the
+engine that runs it, now or later, carries them out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Self
+
+from treadle.drivers.local.reads import LogReads
+from treadle.errors import NotFoundError, QuarantineError, StoreError, TreadleError, UnavailableError, ValidationError
+from treadle.settings import Settings
+from treadle.state_manager import StateManager
+from treadle.store.inbox import Inbox, Letter, Reply
+from treadle.store.lock import holder
+from treadle.store.reader import SqliteReader
+from treadle.values import PayloadError, encode_payload
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from treadle.feed import Committed
+    from treadle.model import JsonValue
+
+POLL_SECONDS = 0.05
+
+
+class Client:
+    """Looks at the executions of a file, and asks the engine that runs it to pause, resume or cancel them.
+
+    ``async with Client("treadle.db") as client`` opens the file for reading; it never writes to it and takes no lock,
+    so any number may be open beside an engine, or without one.
+
+    Args:
+        path: The SQLite file of the engine.
+        timeout: How long a command waits for the engine's answer.
+        settings: Limits; None for those of the environment.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "treadle.db",
+        *,
+        timeout: timedelta = timedelta(seconds=10),
+        settings: Settings | None = None,
+    ) -> None:
+        self._settings = settings or Settings.from_environment()
+        self._timeout = timeout
+        self._reader = SqliteReader(path)
+        self._inbox = Inbox(self._reader.path, max_bytes=self._settings.max_payload_bytes)
+        self.state_manager = StateManager(LogReads(self._reader, _Polling(self._reader)))
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._reader.open()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the file. Safe twice."""
+        await self._reader.close()
+
+    @property
+    def engine_pid(self) -> int | None:
+        """Return the id of the process that runs an engine on the file; None if nobody does, 0 if it left none."""
+        return holder(self._reader.path)
+
+    async def pause_execution(self, execution_id: str) -> bool:
+        """Ask the engine to start nothing new. False if the execution is ending or has ended.
+
+        Raises:
+            NotFoundError: No such execution. So for every command.
+            UnavailableError: No engine answered in time; the command waits for one. So for every command.
+            StoreError: The command could not be written.
+        """
+        return await self._ask(Letter("pause", execution_id, uuid.uuid4().hex))
+
+    async def resume_workflow(self, execution_id: str, inputs: Mapping[str, JsonValue] | None = None) -> bool:
+        """Ask the engine to go on, with ``inputs`` merged over the input. False if there was nothing to resume.
+
+        Raises:
+            ValidationError: An input is no JSON, or breaks the workflow's ``input_schema``; nothing changed.
+        """
+        try:
+            encoded = {name: encode_payload(value, self._settings) for name, value in (inputs or {}).items()}
+        except PayloadError as error:
+            raise ValidationError(f"input: {error}") from error
+        return await self._ask(Letter("resume", execution_id, uuid.uuid4().hex, encoded))
+
+    async def cancel_execution(self, execution_id: str, reason: str = "") -> bool:
+        """Ask the engine to cancel what runs and end. False if the execution had ended."""
+        return await self._ask(Letter("cancel", execution_id, uuid.uuid4().hex, reason=reason))
+
+    async def _ask(self, letter: Letter) -> bool:
+        row = await self._reader.get(letter.execution_id)
+        if row is None:
+            raise NotFoundError("execution", letter.execution_id)
+        if not row.is_open:
+            return False
+        name = await asyncio.to_thread(self._inbox.post, letter)
+        reply = await self._answer(name)
+        if reply is None:
+            raise self._unavailable(letter)
+        if reply.code:
+            raise _error(reply, letter, self._reader.path)
+        return reply.accepted
+
+    async def _answer(self, name: str) -> Reply | None:
+        """Wait for the engine's answer; not at all where no engine runs."""
+        until = asyncio.get_running_loop().time() + self._timeout.total_seconds()
+        while (reply := await asyncio.to_thread(self._inbox.fetch, name)) is None:
+            if self.engine_pid is None or asyncio.get_running_loop().time() > until:
+                return None
+            await asyncio.sleep(POLL_SECONDS)
+        return reply
+
+    def _unavailable(self, letter: Letter) -> UnavailableError:
+        pid = self.engine_pid
+        if pid is None:
+            why = "no engine runs this file now"
+        else:
+            why = f"the engine of process {pid or '?'} has not answered; it may be busy, or not run this execution"
+        message = f"{why}; the command to {letter.verb} {letter.execution_id!r} waits in {self._inbox.folder}"
+        return UnavailableError(message, self._reader.path, pid)
+
+
+def _error(reply: Reply, letter: Letter, path: str) -> TreadleError:
+    match reply.code:
+        case NotFoundError.code:
+            return NotFoundError("execution", letter.execution_id)
+        case ValidationError.code:
+            return ValidationError(reply.message)
+        case QuarantineError.code:
+            return QuarantineError(reply.message, path, letter.execution_id)
+        case _:
+            return StoreError(reply.message)
+
+
+class _Polling:
+    """A source of what another process commits: it looks whether the log has grown."""
+
+    def __init__(self, reader: SqliteReader) -> None:
+        self.reader = reader
+        self.head = -1
+
+    def subscribe(self, execution_id: str | None = None) -> _Polls:  # noqa: ARG002 - the log has one head for all
+        return _Polls(self)
+
+
+class _Polls:
+    """One subscriber: told that it is behind as soon as the log has grown, so that it reads there."""
+
+    def __init__(self, source: _Polling) -> None:
+        self.is_behind = False
+        self.is_closed = False
+        self._source = source
+        self._head = source.head  # whoever subscribes reads the log after this, so nothing falls between the two
+
+    async def next(self) -> Sequence[Committed]:
+        while (head := await self._source.reader.head()) == self._head and not self.is_closed:  # noqa: ASYNC110 - another process writes
+            await asyncio.sleep(POLL_SECONDS)
+        self._source.head = head
+        self.is_behind = True
+        return ()
+
+    def close(self) -> None:
+        self.is_closed = True

@@ -1,0 +1,121 @@
+"""What other processes ask for through the inbox folder, carried out by the engine that runs the file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from treadle.errors import NotFoundError, QuarantineError, StoreError, TreadleError, ValidationError
+from treadle.store.inbox import Inbox, Letter, Reply
+from treadle.values import PayloadError, decode_payload, encode_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from msgspec import Raw
+
+    from treadle.settings import Settings
+
+_logger = logging.getLogger("treadle.engine")
+
+_T = TypeVar("_T")
+
+
+class Verbs(Protocol):
+    """The driver, as far as commands are concerned."""
+
+    async def serves(self, execution_id: str) -> bool:
+        """Tell whether commands to this execution are for this engine."""
+
+    async def pause(self, execution_id: str, request: str = "") -> bool:
+        """Start nothing new."""
+
+    async def resume(self, execution_id: str, inputs: Raw | None, request: str = "") -> bool:
+        """Go on."""
+
+    async def cancel(self, execution_id: str, reason: str, request: str = "") -> bool:
+        """Begin to cancel."""
+
+
+class RemoteCommands:
+    """Looks into the inbox again and again.
+
+    Args:
+        inbox: The folder.
+        verbs: Carry a command out.
+        settings: How often to look, and how large an input may be.
+    """
+
+    def __init__(self, inbox: Inbox, verbs: Verbs, settings: Settings) -> None:
+        self._inbox = inbox
+        self._verbs = verbs
+        self._settings = settings
+        # A thread of its own: the folder may be slow, and the loop's default threads may all be taken by actions.
+        self._thread = ThreadPoolExecutor(1, "treadle-inbox")
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Carry out what waits, then go on looking in the background."""
+        await self._on_thread(self._inbox.sweep)
+        await self._look()
+        self._task = asyncio.create_task(self._run(), name="treadle-inbox")
+
+    async def stop(self) -> None:
+        """Look no more. Safe before ``start`` and twice."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._thread.shutdown(wait=False)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.inbox_poll_ms / 1000)
+            try:
+                await self._look()
+            except TreadleError:  # the engine takes no work now; the commands wait
+                continue
+            except Exception:
+                _logger.exception("a command of another process could not be carried out; it is tried again")
+
+    async def _look(self) -> None:
+        for name in await self._on_thread(self._inbox.names):
+            reply = await self._reply(name)
+            if reply is not None:
+                await self._on_thread(partial(self._inbox.answer, name, reply))
+
+    async def _reply(self, name: str) -> Reply | None:
+        """Return the answer to a command; None for one that is not for this engine."""
+        try:
+            letter = await self._on_thread(partial(self._inbox.read, name))
+        except StoreError as error:
+            _logger.warning("%s", error)
+            return Reply(accepted=False, code=error.code, message=str(error))
+        if not await self._verbs.serves(letter.execution_id):
+            return None
+        try:
+            return Reply(accepted=await self._carry_out(letter))
+        except (NotFoundError, ValidationError, QuarantineError) as error:
+            return Reply(accepted=False, code=error.code, message=str(error))
+
+    async def _carry_out(self, letter: Letter) -> bool:
+        match letter.verb:
+            case "pause":
+                return await self._verbs.pause(letter.execution_id, letter.request)
+            case "resume":
+                inputs = self._checked(letter.inputs) if letter.inputs else None
+                return await self._verbs.resume(letter.execution_id, inputs, letter.request)
+            case "cancel":
+                return await self._verbs.cancel(letter.execution_id, letter.reason, letter.request)
+
+    def _checked(self, inputs: dict[str, Raw]) -> Raw:
+        try:
+            return encode_payload({name: decode_payload(value) for name, value in inputs.items()}, self._settings)
+        except (PayloadError, ValueError, RecursionError) as error:
+            raise ValidationError(f"input: {error}") from error
+
+    async def _on_thread(self, function: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
