@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from treadle.actions import Registry, StepContext, action
     from treadle.client import Client
-    from treadle.definition import WorkflowBuilder, load_workflow, to_document, validate
+    from treadle.definition import WorkflowBuilder, load_workflow, to_document, to_mermaid, validate
+    from treadle.diagnosis import Diagnosis, Finding, diagnose
     from treadle.engine import WorkflowEngine, run_sync
     from treadle.errors import (
         AgentExecutionError,
@@ -43,7 +44,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "treadle.actions": ("Registry", "StepContext", "action"),
     "treadle.client": ("Client",),
-    "treadle.definition": ("WorkflowBuilder", "load_workflow", "to_document", "validate"),
+    "treadle.definition": ("WorkflowBuilder", "load_workflow", "to_document", "to_mermaid", "validate"),
+    "treadle.diagnosis": ("Diagnosis", "Finding", "diagnose"),
     "treadle.engine": ("WorkflowEngine", "run_sync"),
     "treadle.errors": (
         "AgentExecutionError",
@@ -77,10 +79,12 @@ __all__ = [
     "AgentExecutionError",
     "Client",
     "ConflictError",
+    "Diagnosis",
     "ExecutionState",
     "ExecutionStatus",
     "ExecutionSummary",
     "ExpressionError",
+    "Finding",
     "HistoryEvent",
     "NotFoundError",
     "Problem",
@@ -101,9 +105,11 @@ __all__ = [
     "WorkflowBuilder",
     "WorkflowEngine",
     "action",
+    "diagnose",
     "load_workflow",
     "run_sync",
     "to_document",
+    "to_mermaid",
     "validate",
 ]
 

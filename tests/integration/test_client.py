@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -229,8 +231,22 @@ async def test_a_file_that_is_not_there_or_not_treadles_is_refused_and_not_made(
         async with client(tmp_path):
             pytest.fail("it opened")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "t.db").touch()
+    with pytest.raises(StoreError, match="is empty"):
+        async with client(tmp_path):
+            pytest.fail("it opened")
     (tmp_path / "t.db").write_text("no database, only text that is long enough to be read as one" * 100)
     with pytest.raises(StoreError, match="not a database"):
+        async with client(tmp_path):
+            pytest.fail("it opened")
+
+
+async def test_a_file_of_a_newer_treadle_is_refused(tmp_path: Path) -> None:
+    async with Held().engine(tmp_path):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "t.db")) as file:
+        file.execute("pragma user_version = 99")
+    with pytest.raises(StoreError, match="written by a newer treadle"):
         async with client(tmp_path):
             pytest.fail("it opened")
 

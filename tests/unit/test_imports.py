@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     # The engine wires the local driver to its store and actions where the caller names none.
     "engine": {*BASE, "drivers.protocol", "drivers.local", "definition", "state_manager", "actions", "store", "feed"},
     "client": {*BASE, "drivers.local", "store", "feed", "state_manager"},
+    "diagnosis": {*BASE, "drivers.local", "store"},
     "cli": {PUBLIC},
     "server": {PUBLIC},
     # What users test with stands above everything, and nothing imports it.
@@ -53,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
         "drivers.protocol",
         "drivers.local",
     },
-    "core": {PUBLIC, "machine", "definition", "expressions"},
+    "core": {PUBLIC, "machine", "definition", "expressions", "schemas"},
 }
 
 LIBRARIES: dict[str, set[str]] = {

@@ -16,6 +16,7 @@ from treadle.definition.documents import (
     validate,
 )
 from treadle.definition.durations import format_duration, parse_duration
+from treadle.definition.mermaid import to_mermaid
 from treadle.definition.schema import definition_schema
 from treadle.definition.writing import to_document
 
@@ -34,5 +35,6 @@ __all__ = [
     "read_yaml",
     "retry_policy",
     "to_document",
+    "to_mermaid",
     "validate",
 ]

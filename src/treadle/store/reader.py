@@ -93,6 +93,10 @@ class SqliteReader:
         """Return index rows, newest first."""
         return await self._read(lambda: self._open_reading().list(where, limit, before))
 
+    async def check_pages(self) -> Sequence[str]:
+        """Return what SQLite's own check of the pages finds; empty where all is in order."""
+        return await self._read(lambda: self._open_reading().check_pages())
+
     async def close(self) -> None:
         """Let go of the file."""
         reading, self._reading = self._reading, None
@@ -121,7 +125,10 @@ def connect_for_reading(path: str) -> sqlite3.Connection:
 
 
 def _check_is_current(connection: sqlite3.Connection, path: str) -> None:
-    if check_schema(connection, path) < SCHEMA:
+    version = check_schema(connection, path)
+    if not version:
+        raise StoreError("is empty: no engine has written to it yet", path)
+    if version < SCHEMA:
         raise StoreError("was written by an older treadle; open it once with an engine, which upgrades it", path)
 
 

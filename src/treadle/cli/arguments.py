@@ -1,0 +1,85 @@
+"""What is typed: options, inputs, modules with actions, and the exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from treadle import ExecutionStatus
+from treadle.cli.output import fail
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+EXIT_CODES: Final = {
+    ExecutionStatus.COMPLETED: 0,
+    ExecutionStatus.FAILED: 1,
+    ExecutionStatus.PAUSED: 3,
+    ExecutionStatus.CANCELLED: 4,
+    ExecutionStatus.TIMED_OUT: 5,
+}
+
+DEFAULT_DB: Final = Path("treadle.db")
+
+File = Annotated[Path, typer.Argument(help="A workflow as YAML or JSON.")]
+ExecutionId = Annotated[str, typer.Argument(help="Id of the execution.")]
+Db = Annotated[Path, typer.Option(help="The SQLite file of the engine.")]
+Set = Annotated[list[str] | None, typer.Option("--set", "-i", help="One input, name=value (JSON, or else text).")]
+InputFile = Annotated[Path | None, typer.Option("--input", help="Inputs as a JSON file.")]
+Actions = Annotated[list[str] | None, typer.Option(help="A module or a file with actions; may be repeated.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def need_file(db: Path) -> None:
+    """End the command if there is no such database: reading must not make one."""
+    if not db.exists():
+        fail(f"there is no file {db}; name the engine's with --db")
+
+
+def read_inputs(file: Path | None, pairs: list[str]) -> dict[str, Any]:
+    """Return the inputs of a JSON file with each ``name=value`` over them."""
+    found: dict[str, Any] = {}
+    if file is not None:
+        try:
+            found = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            fail(f"cannot read the inputs of {file}: {error}")
+        if not isinstance(found, dict):
+            fail(f"the inputs of {file} must be a JSON object")
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            fail(f"an input is name=value, not {pair!r}")
+        try:
+            found[name] = json.loads(text)
+        except (ValueError, RecursionError):
+            found[name] = text
+    return found
+
+
+def import_actions(names: list[str] | None) -> list[ModuleType]:
+    """Import the modules with actions: each by dotted name, or a Python file by its path."""
+    return [_import(name) for name in names or []]
+
+
+def _import(name: str) -> ModuleType:
+    path = Path(name)
+    try:
+        if path.suffix != ".py":
+            sys.path.insert(0, str(Path.cwd()))
+            return importlib.import_module(name)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None or not path.exists():
+            fail(f"there is no file {name}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+    except Exception as error:  # noqa: BLE001 - whatever the module raises, the user gets one line
+        fail(f"the actions of {name} cannot be imported: {type(error).__name__}: {error}")
+    return module

@@ -1,0 +1,114 @@
+"""``list``, ``show``, ``history``, ``pause`` and ``cancel``: what ran and what runs, also while an engine runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from treadle import Client, ExecutionStatus, UnavailableError
+from treadle.cli.arguments import DEFAULT_DB, AsJson, Db, ExecutionId, need_file
+from treadle.cli.output import moment, note, run_async, say, show_event, show_json, show_state
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+HAD_ENDED = 1
+
+
+def list_executions(
+    db: Db = DEFAULT_DB,
+    status: Annotated[list[ExecutionStatus] | None, typer.Option(help="Only of this status; may be repeated.")] = None,
+    workflow: Annotated[str, typer.Option(help="Only of the workflow with this id.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,  # noqa: FBT002 - an option
+) -> None:
+    """List executions, newest first."""
+
+    async def whole(client: Client) -> None:
+        rows, more = await client.state_manager.list_executions(
+            statuses=status or (), workflow_id=workflow, limit=limit
+        )
+        if as_json:
+            show_json(rows)
+            return
+        for row in rows:
+            say(f"{row.execution_id}  {row.status.value:<10} {moment(row.created_at)}  {row.workflow_id}")
+        if more is not None:
+            note(f"there may be more than these {limit}; see them with --limit")
+
+    _with_client(db, whole)
+
+
+def show(execution_id: ExecutionId, db: Db = DEFAULT_DB, as_json: AsJson = False) -> None:  # noqa: FBT002 - an option
+    """Show one execution: its steps, output and error."""
+
+    async def whole(client: Client) -> None:
+        state = await client.state_manager.get_execution_state(execution_id)
+        if as_json:
+            show_json(state)
+        else:
+            show_state(state)
+
+    _with_client(db, whole)
+
+
+def history(execution_id: ExecutionId, db: Db = DEFAULT_DB, as_json: AsJson = False) -> None:  # noqa: FBT002 - an option
+    """Print every event of one execution."""
+
+    async def whole(client: Client) -> None:
+        events = await client.state_manager.history(execution_id)
+        if as_json:
+            show_json(events)
+        else:
+            for event in events:
+                show_event(event)
+
+    _with_client(db, whole)
+
+
+def pause(execution_id: ExecutionId, db: Db = DEFAULT_DB) -> None:
+    """Ask the engine that runs an execution to start nothing new; what runs ends and is recorded."""
+
+    async def whole(client: Client) -> None:
+        if not await client.pause_execution(execution_id):
+            await _say_it_ended(client, execution_id, "pause")
+        in_flight = (await client.state_manager.get_execution_state(execution_id)).in_flight
+        say(f"paused; steps that still run: {in_flight}" if in_flight else "paused")
+
+    _with_client(db, whole)
+
+
+def cancel(
+    execution_id: ExecutionId,
+    db: Db = DEFAULT_DB,
+    reason: Annotated[str, typer.Option(help="Recorded with the execution.")] = "",
+) -> None:
+    """Ask the engine that runs an execution to cancel what runs and end it."""
+
+    async def whole(client: Client) -> None:
+        if not await client.cancel_execution(execution_id, reason):
+            await _say_it_ended(client, execution_id, "cancel")
+        say("cancelled")
+
+    _with_client(db, whole)
+
+
+async def _say_it_ended(client: Client, execution_id: str, verb: str) -> None:
+    status = (await client.state_manager.get_execution_state(execution_id)).status
+    note(f"nothing to {verb}: execution {execution_id!r} is {status.value}")
+    raise typer.Exit(HAD_ENDED)
+
+
+def _with_client(db: Path, use: Callable[[Client], Awaitable[None]]) -> None:
+    need_file(db)
+
+    async def whole() -> None:
+        try:
+            async with Client(db) as client:
+                await use(client)
+        except UnavailableError as error:
+            note(f"{error}. It is carried out as soon as an engine runs that execution.")
+
+    run_async(whole())

@@ -1,0 +1,109 @@
+"""What is printed: one line an event, states, errors. Nothing in it drives the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+import msgspec
+import typer
+
+from treadle import ExecutionStatus, TreadleError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from datetime import datetime
+
+    from treadle import ExecutionState, HistoryEvent
+
+_T = TypeVar("_T")
+
+BAD_USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+
+def clean(text: str) -> str:
+    """Return text without control characters: a name must not drive the terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    typer.echo(clean(text))
+
+
+def note(text: str) -> None:
+    """Print a line for a person, beside what a program reads."""
+    typer.echo(clean(text), err=True)
+
+
+def fail(message: str, code: int = BAD_USAGE) -> NoReturn:
+    """End the command with one message."""
+    note(f"error: {message}")
+    raise typer.Exit(code)
+
+
+def run_async(whole: Coroutine[Any, Any, _T]) -> _T:
+    """Run a command's coroutine; an error of treadle is one message and never a traceback."""
+    try:
+        return asyncio.run(whole)
+    except TreadleError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("stopped", code=INTERRUPTED)
+
+
+def show_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def show_event(event: HistoryEvent) -> None:
+    """Print one event."""
+    step = f" {event.step}" if event.step else ""
+    attempt = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+    error = event.data.get("error", {}).get("message", "")
+    waits = ", ".join(event.data.get("waiting_for", []))
+    more = f": {error or waits}" if error or waits else ""
+    say(f"{event.at:%H:%M:%S} {event.kind}{step}{attempt}{more}")
+
+
+def show_result(state: ExecutionState, how_to_go_on: str = "") -> None:
+    """Print how an execution stands: its status and output, the error, what it waits for."""
+    output = f": {json.dumps(state.output, ensure_ascii=False)}" if state.status is ExecutionStatus.COMPLETED else ""
+    say(f"{state.status.value}{output}")
+    if state.error is not None:
+        say(f"{state.error.type}: {state.error.message}")
+    if state.status is ExecutionStatus.PAUSED:
+        why = f"waiting for {', '.join(state.waiting_for)}" if state.waiting_for else "paused by a request"
+        say(f"{why}; go on with: {how_to_go_on}" if how_to_go_on else why)
+
+
+def show_state(state: ExecutionState) -> None:
+    """Print an execution and each of its steps."""
+    say(f"{state.execution_id}  {state.workflow_id}  {moment(state.created_at)}")
+    width = max([len(name) for name in state.steps], default=0)
+    for name, step in state.steps.items():
+        attempt = f"attempt {step.attempt}" if step.attempt > 1 else ""
+        took = duration(step.started_at, step.ended_at)
+        error = f"{step.error.type}: {step.error.message}" if step.error is not None else ""
+        say("  ".join(["", name.ljust(width), step.status.value.ljust(9), took.rjust(8), attempt, error]).rstrip())
+    show_result(state)
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time as text; ``""`` for none."""
+    return at.isoformat(timespec="seconds") if at else ""
+
+
+def duration(start: datetime | None, end: datetime | None) -> str:
+    """Return how long something took; ``""`` while it is not over."""
+    return "" if start is None or end is None else seconds((end - start).total_seconds())
+
+
+def seconds(value: float) -> str:
+    """Return a duration for a person: ``12 ms``, ``3.4 s``, ``5m07s``."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 60 else f"{int(value) // 60}m{int(value) % 60:02}s"

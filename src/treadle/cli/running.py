@@ -1,0 +1,217 @@
+"""``run`` and ``resume``: an engine in this process, for one execution."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+from rich.console import Console
+
+import treadle
+from treadle import Client, StoreLockedError, WorkflowEngine
+from treadle.cli.arguments import (
+    DEFAULT_DB,
+    EXIT_CODES,
+    Actions,
+    AsJson,
+    Db,
+    ExecutionId,
+    File,
+    InputFile,
+    Set,
+    import_actions,
+    need_file,
+    read_inputs,
+)
+from treadle.cli.output import INTERRUPTED, fail, note, run_async, say, show_event, show_json, show_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from treadle import ExecutionState, HistoryEvent, Workflow
+
+
+PAUSES: Final = {"ExecutionPaused": True, "ExecutionResumed": False}
+"""Whether an execution is paused after an event."""
+
+
+def run(  # noqa: PLR0917 - typer turns each into an option by name
+    file: File,
+    inputs: Set = None,
+    input_file: InputFile = None,
+    db: Db = DEFAULT_DB,
+    actions: Actions = None,
+    execution_id: Annotated[
+        str | None, typer.Option("--id", help="Name of the execution; go on with it if it is open.")
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - an option
+) -> None:
+    """Run a workflow to its end, or to where it waits for an input.
+
+    Stopped with Ctrl-C or killed, it goes on where it was when it is run again under the same --id.
+    """
+    given = read_inputs(input_file, inputs or [])
+    modules = import_actions(actions)
+
+    async def whole() -> ExecutionState | None:
+        recover = [execution_id] if execution_id else "none"
+        async with WorkflowEngine(store=db, actions=modules, recover=recover) as engine:
+            workflow = treadle.load_workflow(file, actions=engine.actions)
+            started = await engine.start_workflow(workflow, given, execution_id=execution_id)
+            ended = await _unless_stopped(_follow(engine, workflow, started, quiet=as_json))
+            if not ended:
+                await _stop(engine, started)
+                again.append(_same_again(started, execution_id))
+                return None
+            return await engine.wait(started)
+
+    again: list[str] = []
+    state = run_async(whole())
+    if state is None:
+        fail(f"stopped; go on with: {again[0]}", code=INTERRUPTED)
+    _conclude(state, db, actions, as_json=as_json)
+
+
+def resume(
+    execution_id: ExecutionId,
+    inputs: Set = None,
+    db: Db = DEFAULT_DB,
+    actions: Actions = None,
+    as_json: AsJson = False,  # noqa: FBT002 - an option
+) -> None:
+    """Go on with a paused execution, with the inputs it waits for.
+
+    Runs it here to its end; where another process runs the file, that engine is asked to go on.
+    """
+    need_file(db)
+    given = read_inputs(None, inputs or [])
+    modules = import_actions(actions)
+
+    async def here() -> ExecutionState | None:
+        async with WorkflowEngine(store=db, actions=modules, recover=[execution_id]) as engine:
+            if not await engine.resume_workflow(execution_id, given):
+                note("there was nothing to resume")
+            if not await _unless_stopped(engine.wait(execution_id)):
+                await _stop(engine, execution_id)
+                return None
+            return await engine.wait(execution_id)
+
+    async def there() -> None:
+        async with Client(db) as client:
+            pid = client.engine_pid
+            resumed = await client.resume_workflow(execution_id, given)
+            say(f"resumed by the engine of process {pid}" if resumed else "there was nothing to resume")
+
+    async def whole() -> ExecutionState | None:
+        try:
+            return await here()
+        except StoreLockedError:
+            await there()
+            raise typer.Exit(0) from None
+
+    state = run_async(whole())
+    if state is None:
+        fail(f"stopped; go on with: {_same_again(execution_id, execution_id)}", code=INTERRUPTED)
+    _conclude(state, db, actions, as_json=as_json)
+
+
+def _conclude(state: ExecutionState, db: Path, actions: list[str] | None, *, as_json: bool) -> NoReturn:
+    if as_json:
+        show_json(state)
+    else:
+        show_result(state, _resume_command(state, db, actions))
+    raise typer.Exit(EXIT_CODES.get(state.status, 0))
+
+
+async def _follow(engine: WorkflowEngine, workflow: Workflow, execution_id: str, *, quiet: bool) -> None:
+    """Show each event as it is committed, to the end or to a pause."""
+    pauses = False
+    with _shown(workflow, execution_id, quiet=quiet) as show:
+        async for event in engine.state_manager.watch(execution_id):
+            show(event)
+            if event.kind in PAUSES:
+                pauses = PAUSES[event.kind]
+            if pauses and not (await engine.state_manager.get_execution_state(execution_id)).in_flight:
+                return
+
+
+@contextlib.contextmanager
+def _shown(workflow: Workflow, execution_id: str, *, quiet: bool) -> Iterator[Callable[[HistoryEvent], None]]:
+    if quiet:
+        yield lambda _: None
+    elif sys.stdout.isatty():
+        from treadle.cli.live import LiveRun  # loaded only where there is a terminal
+
+        with LiveRun(workflow, execution_id, Console()) as live:
+            yield live.take
+    else:
+        say(f"execution {execution_id}")
+        yield show_event
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM: the first asks to stop, the second ends the process at once.
+
+    Plain handlers and not the loop's, so that the second is heard even where a step does not let the loop turn.
+    """
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._is_asked = False
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, self._take)
+
+    def _take(self, *_: object) -> None:
+        if self._is_asked:
+            os.write(2, b"error: stopped at once; what is recorded is kept\n")
+            os._exit(INTERRUPTED)  # as safe as kill -9, which is what the log is made for
+        self._is_asked = True
+        self._loop.call_soon_threadsafe(self.stop.set)
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, object]) -> bool:
+    """Wait for ``work``; False if Ctrl-C or SIGTERM came first, and it was cancelled."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.create_task(_Signals().stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+            return True
+        return False
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.wait({working, stopping})
+
+
+async def _stop(engine: WorkflowEngine, execution_id: str) -> None:
+    """Say what leaving waits for."""
+    count = (await engine.state_manager.get_execution_state(execution_id)).in_flight
+    if count:
+        steps = "a step that runs" if count == 1 else f"{count} steps that run"
+        grace = engine.settings.grace_ms / 1000
+        note(f"waiting up to {grace:g} s for {steps}; Ctrl-C again stops at once, and nothing recorded is lost")
+
+
+def _same_again(execution_id: str, given: str | None) -> str:
+    words = sys.argv[1:] if given is not None else [*sys.argv[1:], "--id", execution_id]
+    return shlex.join(["treadle", *words])
+
+
+def _resume_command(state: ExecutionState, db: Path, actions: list[str] | None) -> str:
+    words = ["treadle", "resume", state.execution_id]
+    words += [] if db == DEFAULT_DB else ["--db", str(db)]
+    for name in actions or []:
+        words += ["--actions", name]
+    names = {path.removeprefix("input.").partition(".")[0] for path in state.waiting_for}
+    return " ".join([shlex.join(words), *(f"-i {shlex.quote(name)}=..." for name in sorted(names))])
