@@ -18,9 +18,12 @@ JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 
-PACKAGES := src/treadle examples $(wildcard backend/core)
+# Of `make bench`: names of rows (all if empty), and any option of `python -m bench`.
+ROWS :=
+BENCH_ARGS :=
+
+PACKAGES := src/treadle examples bench $(wildcard backend/core)
 AUDIT := examples/environment_audit
-BENCHES := $(wildcard bench/*.py)
 
 .PHONY: help run test check format bench docs clean
 
@@ -46,10 +49,8 @@ format: $(READY) ## Put every file into the one format, and fix what the linter 
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-bench: $(READY) ## Measure; results go to bench/results/
-	@test -n "$(BENCHES)" || { echo "there is nothing in bench/ to measure with" >&2; exit 1; }
-	@mkdir -p bench/results
-	@for script in $(BENCHES); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+bench: $(READY) ## Measure speed beside two limits; ROWS=chain,wide for some rows, BENCH_ARGS=--json and others
+	@$(BIN)/python -m bench $(if $(ROWS),--rows "$(ROWS)") $(BENCH_ARGS)
 
 docs: $(READY) ## Check the documentation: every link leads somewhere, every example is what it says
 	@$(PYTEST) -q tests/docs

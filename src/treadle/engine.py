@@ -117,6 +117,7 @@ class WorkflowEngine:
             input=_input(definition, input_data, self.settings),
             priority=priority,
             tags=dict(tags or {}),
+            has_new_id=execution_id is None,
         )
         return await self._driver.start(order)
 

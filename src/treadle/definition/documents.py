@@ -152,6 +152,7 @@ class _Read:
     def __init__(self, source: Source, format: Format | None, settings: Settings) -> None:  # noqa: A002 - as above
         self._findings = Findings()
         self._source = source
+        self._settings = settings
         self._digest = _digest(source, settings) if isinstance(source, Workflow) else None
         self.workflow: Workflow | None = None
         self._is_whole = True
@@ -184,11 +185,16 @@ class _Read:
 
     def _remember(self) -> None:
         found = self._findings.all
-        if self._digest is None or any(one.severity is Severity.ERROR for one in found):
+        digest = self._digest
+        if digest is None and self.workflow is not None and not found and not self._loaded.problems:
+            # Of a document without a warning, which would have a place in it: so that starting what was loaded from one
+            # does not check it again.
+            digest = _digest(self.workflow, self._settings)
+        if digest is None or any(one.severity is Severity.ERROR for one in found):
             return
         while len(_KNOWN) >= _REMEMBERED:
             _KNOWN.pop(next(iter(_KNOWN)))
-        _KNOWN[self._digest] = tuple(found)
+        _KNOWN[digest] = tuple(found)
 
     def problems(self, name: str, actions: Collection[str] | None = None, *, strict: bool = False) -> list[Problem]:
         """Return all problems in the order of the text; those of the actions are looked for here."""

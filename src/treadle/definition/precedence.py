@@ -37,11 +37,14 @@ class Precedence:
         self._graph = graph
         self._order = order
         self._certain = _Certainty(graph, order)
+        self._between: dict[Pair, list[Edge]] = {}
+        for node, incoming in enumerate(graph.incoming):
+            for edge in incoming:
+                self._between.setdefault((node, edge.source), []).append(edge)
 
     def not_before(self, pairs: Iterable[Pair]) -> set[Pair]:
         """Return the pairs where no way leads from the node asked about to the one that asks."""
-        incoming = self._graph.incoming
-        hard = {pair for pair in pairs if all(edge.source != pair[1] for edge in incoming[pair[0]])}
+        hard = {pair for pair in pairs if pair not in self._between}
         return self._without_bit(hard, self._before)
 
     def maybe_without_output(self, pairs: Iterable[Pair]) -> set[Pair]:
@@ -55,10 +58,10 @@ class Precedence:
 
     def _is_plainly_sure(self, node: int, asked: int) -> bool:
         """Tell whether one connection between the two makes it sure, as it does for most references."""
-        certain, incoming = self._certain, self._graph.incoming[node]
+        certain, is_only = self._certain, len(self._graph.incoming[node]) == 1
         return any(
-            edge.source == asked and certain.gives_output(edge) and (len(incoming) == 1 or certain.is_awaited(edge))
-            for edge in incoming
+            certain.gives_output(edge) and (is_only or certain.is_awaited(edge))
+            for edge in self._between.get((node, asked), ())
         )
 
     def _without_bit(self, pairs: set[Pair], compute: Callable[[dict[int, int]], list[int]]) -> set[Pair]:

@@ -24,6 +24,7 @@ class Order(Struct, frozen=True):
         input: JSON object, checked.
         priority: Ready steps of a higher one start first.
         tags: Shown in lists.
+        has_new_id: The id was drawn at random for this order, so that no execution can have it.
     """
 
     execution_id: str
@@ -31,6 +32,7 @@ class Order(Struct, frozen=True):
     input: Raw
     priority: int = 0
     tags: dict[str, str] = {}
+    has_new_id: bool = False
 
 
 class Health(Struct, frozen=True):

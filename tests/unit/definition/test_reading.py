@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from treadle.definition import read_document
+from treadle.definition import documents, load_workflow, read_document
 from treadle.model import (
     Connection,
     Jitter,
@@ -764,3 +764,16 @@ def test_positions_are_the_same_in_json_and_yaml() -> None:
         ("unknown_key", 2, 24),
         ("bad_duration", 3, 13),
     ]
+
+
+def test_what_was_loaded_from_a_document_without_a_warning_is_not_checked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = {"id": "once", "nodes": [{"id": "a", "action": "x", "parameters": {"v": "${input.v}"}}]}
+    warned = {"id": "twice", "nodes": [{"id": "item", "action": "x"}]}
+    workflow, other = load_workflow(good), load_workflow(warned)
+    checked: list[str] = []
+    monkeypatch.setattr(documents, "check_workflow", lambda one, *_, **__: checked.append(one.id))
+    load_workflow(workflow)
+    load_workflow(other)
+    assert checked == ["twice"]

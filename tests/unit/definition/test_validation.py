@@ -648,20 +648,20 @@ def test_a_long_chain_and_a_long_cycle_need_no_recursion() -> None:
 
 @pytest.mark.slow
 def test_twenty_thousand_nodes_are_checked_in_seconds_whatever_they_read() -> None:
-    """The bounds leave a factor of four or more on a slow shared machine."""
+    """The bounds are CPU time, and leave a factor of four or more."""
     document = chain(20_000)
     text = json.dumps(document)
-    started = time.perf_counter()
+    started = time.process_time()
     assert validate(document) == []
-    assert time.perf_counter() - started < 6
-    started = time.perf_counter()
+    assert time.process_time() - started < 6
+    started = time.process_time()
     assert validate(text) == []
-    assert time.perf_counter() - started < 8
+    assert time.process_time() - started < 8
     for place, node in enumerate(document["nodes"][2:], 2):
         node["config"]["parameters"]["p"] = f"${{n{place * 7919 % place}.y}} ${{n{place // 2}.y}}"
-    started = time.perf_counter()
+    started = time.process_time()
     assert validate(document) == []
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.slow
@@ -669,9 +669,9 @@ def test_many_wrong_names_cost_no_more_than_their_hints() -> None:
     document = chain(5_000)
     for node in document["nodes"]:
         node["config"]["parameters"]["p"] = "${nn.y}"
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(validate(document)) == 5_000
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
 
 
 FILES = sorted((DATA / "wfinstances").glob("*.json*"))

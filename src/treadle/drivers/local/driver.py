@@ -134,7 +134,7 @@ class LocalDriver(LogReads):
             raise StoreError(self._turns.health.reason, self._log.path)
         plan = self._plans.of(order.workflow)
         known = self._turns.get(order.execution_id)
-        if known is None and await self._log.get(order.execution_id) is not None:
+        if known is None and not order.has_new_id and await self._log.get(order.execution_id) is not None:
             known = await self._turns.loaded(order.execution_id)
         known = known or self._turns.get(order.execution_id)
         if known is not None:

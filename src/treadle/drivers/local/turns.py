@@ -280,7 +280,7 @@ class TurnLoop:
                 raise
         self._act(turns, taken)
         self._taken = {}
-        if stored and self._feed.has_subscribers:
+        if stored:
             self._feed.publish(stored)
 
     def _advance(self, resident: Resident) -> Turn:
@@ -311,12 +311,15 @@ class TurnLoop:
                 self._offer(resident, turn.ready[offered:])
 
     async def _append(self, rows: Sequence[Row]) -> Sequence[StoredTurn]:
+        """Write turns, and return them as they are stored if anybody wants to see them."""
         answers = await self._store.append(rows)
         for row, answer in zip(rows, answers, strict=True):
             if answer.answer is Answer.CONFLICT:
                 raise StoreError(
                     f"turn {row.sequence} of {row.execution_id!r} is another one in the log", self._store.path
                 )
+        if not self._feed.has_subscribers:
+            return ()
         return [
             StoredTurn(row.execution_id, row.sequence, row.events, row.count, answer.cursor)
             for row, answer in zip(rows, answers, strict=True)
