@@ -52,7 +52,8 @@ format: $(READY) ## Put every file into the one format, and fix what the linter 
 bench: $(READY) ## Measure speed beside two limits; ROWS=chain,wide for some rows, BENCH_ARGS=--json and others
 	@$(BIN)/python -m bench $(if $(ROWS),--rows "$(ROWS)") $(BENCH_ARGS)
 
-docs: $(READY) ## Check the documentation: every link leads somewhere, every example is what it says
+docs: $(READY) ## Write the generated pages; check that every link leads somewhere and every example is what it says
+	@$(BIN)/python docs/generate.py
 	@$(PYTEST) -q tests/docs
 
 clean: ## Remove what was made here: .venv, caches, out/

@@ -411,7 +411,17 @@ class HistoryEvent(Struct, frozen=True, omit_defaults=True):
 
 
 class ExecutionSummary(Struct, frozen=True):
-    """One row of a list of executions; fields as in ``ExecutionState``."""
+    """One row of a list of executions.
+
+    Attributes:
+        execution_id: Its name.
+        workflow_id: Id of its workflow.
+        definition_hash: Content of its workflow.
+        status: Where it stands.
+        tags: As given at the start.
+        created_at: When the start became a fact.
+        ended_at: When the status became terminal; None before that.
+    """
 
     execution_id: str
     workflow_id: str

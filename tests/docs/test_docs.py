@@ -1,8 +1,9 @@
 """The documentation holds: links lead somewhere, workflows are valid, and what is marked as run runs as printed.
 
-Fenced blocks of ``docs/quickstart.md`` are steps of one session, in order, in an empty folder. A comment above a block
-says what it is: ``file: NAME`` is written, ``run`` (or ``run: exit N``) is executed, and ``prints`` is text that the
-last run printed. In the README ``valid workflow`` is validated and ``run: examples`` runs beside the examples.
+Fenced blocks of ``docs/quickstart.md`` and ``docs/how-to/embed.md`` are steps of one session each, in order, in an
+empty folder. A comment above a block says what it is: ``file: NAME`` is written, ``run`` (or ``run: exit N``) is
+executed, and ``prints`` is text that the last run printed. In the README ``valid workflow`` is validated and
+``run: examples`` runs beside the examples.
 """
 
 from __future__ import annotations
@@ -78,9 +79,10 @@ def test_the_example_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_quickstart_works_from_top_to_bottom(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("page", "runs"), [("quickstart.md", 4), ("how-to/embed.md", 1)])
+def test_a_page_that_is_a_session_works_from_top_to_bottom(page: str, runs: int, tmp_path: Path) -> None:
     printed, ran = "", 0
-    for block in _blocks(ROOT / "docs" / "quickstart.md"):
+    for block in _blocks(ROOT / "docs" / page):
         kind, _, rest = block.mark.partition(": ")
         if kind == "file":
             (tmp_path / rest).write_text(block.text, encoding="utf-8")
@@ -90,4 +92,4 @@ def test_the_quickstart_works_from_top_to_bottom(tmp_path: Path) -> None:
             printed, ran = done.stdout, ran + 1
         elif kind == "prints":
             assert block.text.strip() in printed, block.text
-    assert ran == 4
+    assert ran == runs

@@ -31,7 +31,16 @@ class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=True,
 
 
 class ExecutionCreated(Event, frozen=True):
-    """The execution exists, pinned to a definition. ``input`` is what it was started with."""
+    """The execution exists, pinned to a definition.
+
+    Attributes:
+        execution_id: Its name.
+        workflow_id: Id of its workflow.
+        definition_hash: Name of the definition's content; the definition is stored once under it.
+        input: What it was started with, a JSON object.
+        priority: Ready steps of a higher one start first.
+        tags: Shown and searched in lists.
+    """
 
     execution_id: str
     workflow_id: str
@@ -64,7 +73,11 @@ class StepStarted(Event, frozen=True):
 
 
 class StepSucceeded(Event, frozen=True):
-    """The action returned ``output``."""
+    """The action returned.
+
+    Attributes:
+        output: What it returned, checked and encoded once.
+    """
 
     step: str
     attempt: int
@@ -102,7 +115,11 @@ class AttemptInterrupted(Event, frozen=True):
 
 
 class StepFailed(Event, frozen=True):
-    """The step failed for good. ``attempt`` is 0 where no attempt was made."""
+    """The step failed for good.
+
+    Attributes:
+        attempt: The last one; 0 where no attempt was made.
+    """
 
     step: str
     attempt: int
@@ -144,7 +161,11 @@ class StepSkipped(Event, frozen=True):
 
 
 class StepPaused(Event, frozen=True):
-    """The step asks for input: ``missing`` names what it needs, such as ``input.email``."""
+    """The step asks for input.
+
+    Attributes:
+        missing: Names of what it needs, such as ``input.email``.
+    """
 
     step: str
     missing: tuple[str, ...]
@@ -168,6 +189,8 @@ class ConnectionDecided(Event, frozen=True):
 
     Attributes:
         connection: Its place in the definition, from 0.
+        source: Id of the node it comes from.
+        target: Id of the node it leads to.
         taken: True: active; False: dead.
         missing: Path of the missing name that its condition met; ``""`` for none.
     """
@@ -192,7 +215,11 @@ class ExecutionPaused(Event, frozen=True):
 
 
 class ExecutionResumed(Event, frozen=True):
-    """It goes on; ``inputs`` (``ABSENT`` for none) were merged over the input."""
+    """It goes on.
+
+    Attributes:
+        inputs: Merged over the input; ``ABSENT`` for none.
+    """
 
     inputs: Raw = ABSENT
     request: str = ""
@@ -205,7 +232,11 @@ class ExecutionHalted(Event, frozen=True):
 
 
 class CancelRequested(Event, frozen=True):
-    """Somebody asked to cancel: attempts in flight are cancelled, then it is CANCELLED."""
+    """Somebody asked to cancel: attempts in flight are cancelled, then it is CANCELLED.
+
+    Attributes:
+        reason: What they said; ``""`` for nothing.
+    """
 
     reason: str = ""
     request: str = ""

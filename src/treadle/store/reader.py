@@ -6,6 +6,7 @@ It takes no lock, writes nothing, and sees each commit of the engine as soon as 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,6 @@ from treadle.store.protocol import EVERYTHING, Filter, Listed, StoredTurn
 from treadle.store.reading import Reading
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
 
 _T = TypeVar("_T")
@@ -41,6 +41,7 @@ class SqliteReader:
         self.path = str(Path(path).absolute())
         self._reading: Reading | None = None
         self._reader = ThreadPoolExecutor(1, "treadle-read")
+        self._pid = os.getpid()
 
     async def open(self) -> None:
         """Open the file; it must be there."""
@@ -56,6 +57,8 @@ class SqliteReader:
         self._reading = Reading(connection, self.path)
 
     async def _read(self, function: Callable[[], _T]) -> _T:
+        if self._pid != os.getpid():  # after a fork: the child has neither the thread nor a right to the connections
+            raise StoreError("was opened by another process, of which this is a fork; open it here", self.path)
         return await asyncio.get_running_loop().run_in_executor(self._reader, function)
 
     def _open_reading(self) -> Reading:

@@ -93,7 +93,9 @@ class LocalDriver(LogReads):
         self._turns.admit()
 
     async def close(self, grace: timedelta) -> None:
-        """Drain, interrupt, close."""
+        """Drain, interrupt, close. A forked child's copy is only let go of: everything in it is the parent's."""
+        if self._turns.is_forked:
+            return
         if self._remote is not None:
             await self._remote.stop()
         await self._turns.stop(grace)
@@ -129,7 +131,7 @@ class LocalDriver(LogReads):
 
     async def start(self, order: Order) -> str:
         """Create and begin an execution."""
-        self._turns.check_defect()
+        self._turns.check_lives()
         if not self._turns.health.ok:
             raise StoreError(self._turns.health.reason, self._log.path)
         plan = self._plans.of(order.workflow)
@@ -197,7 +199,7 @@ class LocalDriver(LogReads):
         resident = await self._turns.loaded(execution_id)
         if resident.state.ended_at and self._turns.is_settled(resident):
             return snapshot(resident.state)
-        self._turns.check_defect()
+        self._turns.check_lives()
         waiter: asyncio.Future[ExecutionState] = asyncio.get_running_loop().create_future()
         resident.waiters.append((waiter, until_ended))
         if resident.rests:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from treadle.drivers.local.admission import Admission
@@ -82,6 +83,7 @@ class TurnLoop:
         self._defect: TreadleError | None = None
         self._loop: asyncio.Task[None] | None = None
         self._is_admitting = False
+        self._pid = os.getpid()
         self._bodies: Bodies
         self._wake: asyncio.Event
 
@@ -135,10 +137,17 @@ class TurnLoop:
             unregistered=tuple(self._unregistered),
         )
 
-    def check_defect(self) -> None:
-        """Raise ``TreadleError`` if the engine stopped by a defect of its own."""
+    @property
+    def is_forked(self) -> bool:
+        """Tell whether this is a forked child's copy, whose loop and threads stayed with the parent."""
+        return self._pid != os.getpid()
+
+    def check_lives(self) -> None:
+        """Raise ``TreadleError`` if no turn will ever come: after a defect of the engine, and in a forked child."""
         if self._defect is not None:
             raise self._defect
+        if self.is_forked:
+            raise StoreError("its engine runs in another process, of which this is a fork", self._store.path)
 
     # -- executions in memory
 
@@ -213,7 +222,7 @@ class TurnLoop:
 
     async def ask(self, resident: Resident, request: AnyInput) -> bool:
         """Feed a request and return whether it was accepted, once that is durable."""
-        self.check_defect()
+        self.check_lives()
         verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.put(resident, request, verdict)
         return await verdict
