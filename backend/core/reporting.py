@@ -1,0 +1,235 @@
+"""What the machine's events mean to the application: its state manager, its notifier, its analytics.
+
+The state manager is told first and its errors count, since it is where the application's truth is. A notifier or
+analytics that fails is logged and nothing more.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+from core import analytics_engine
+from treadle.machine import events as e
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from core.ports import Notifier, StateManager
+    from core.workflow_graph import Step, WorkflowData
+
+_logger = logging.getLogger(__name__)
+
+_RESOURCE_KEYS = ("id", "resource_id", "task_id", "email_id", "execution_id")
+
+
+class Report:
+    """Tells of one execution.
+
+    Args:
+        execution_id: Which.
+        workflow: The application's workflow.
+        state_manager: Gives the state manager, anew at each use.
+        notifier: Takes notifications.
+        user_id: Who is notified.
+        started_at: Seconds since the epoch.
+
+    Attributes:
+        is_partial: A step failed and was passed over, or was never reached.
+        skip_reasons: Why a step is skipped, by its id; set before the event is told.
+        kept: Ids of steps that had ended before this run; nothing is told of them.
+    """
+
+    def __init__(
+        self,
+        execution_id: str,
+        workflow: WorkflowData,
+        *,
+        state_manager: Callable[[], StateManager],
+        notifier: Notifier,
+        user_id: str,
+        started_at: float,
+    ) -> None:
+        self.execution_id = execution_id
+        self.is_partial = False
+        self.skip_reasons: dict[str, str] = {}
+        self.kept: frozenset[str] = frozenset()
+        self._workflow = workflow
+        self._state_manager = state_manager
+        self._notifier = notifier
+        self._user_id = user_id
+        self._started_at = started_at
+        self._running: dict[str, int] = {}
+        self._asking: dict[str, str] = {}
+        self._resource_ids: dict[str, str | None] = {}
+
+    # -- what the machine decided
+
+    async def tell(self, events: Iterable[e.AnyEvent], steps: dict[str, Step]) -> None:
+        """Tell of ``events``, in their order; ``steps`` has the application's step behind each key."""
+        for event in events:
+            key = getattr(event, "step", "")
+            if not key:
+                await self._tell_execution(event, steps)
+            elif steps[key]["id"] not in self.kept:
+                await self._tell_step(event, steps[key])
+            elif isinstance(event, e.StepFailed | e.StepTimedOut):
+                self.is_partial = True
+
+    async def _tell_step(self, event: e.AnyEvent, step: Step) -> None:
+        match event:
+            case e.StepStarted():
+                await self._step_started(step, event)
+            case e.StepSucceeded():
+                await self._notify("STEP_COMPLETED", {"step_id": step["id"]})
+                await self._track_step(step, event, "step_completed", "COMPLETED")
+            case e.StepFailed() | e.StepTimedOut():
+                await self._step_failed(step, event)
+            case e.StepSkipped():
+                await self._step_skipped(step, event)
+            case e.StepPaused():
+                path = self._asking[step["id"]] = event.missing[0]
+                await self._write(step["id"], "PAUSED", error=f"Variable {path} not found")
+            case e.AttemptInterrupted():
+                self._running.pop(step["id"], None)
+                await self._write(step["id"], "PENDING")
+            case e.StepCancelled() if self._running.pop(step["id"], None) is not None:
+                await self._write(step["id"], "CANCELLED")
+            case _:
+                pass  # ready, between attempts, handled: nothing that the application has a word for
+
+    async def _tell_execution(self, event: e.AnyEvent, steps: dict[str, Step]) -> None:
+        match event:
+            case e.ExecutionPaused(waiting_for=()):
+                await self.say("PAUSED", {"reason": "requested"})
+            case e.ExecutionPaused():
+                step_id, path = self._asking.popitem()
+                data = {"reason": "missing_input", "missing_var": path, "step_id": step_id}
+                await self.say("PAUSED", data, error=f"Missing input: {path}")
+            case e.ExecutionResumed():
+                await self._notify("RUNNING")
+            case e.ExecutionCompleted():
+                await self._end("PARTIAL" if self.is_partial else "COMPLETED", event.at)
+            case e.ExecutionCancelled():
+                await self._end("CANCELLED", event.at)
+            case e.ExecutionFailed() | e.ExecutionTimedOut():
+                at_fault = steps.get(event.error.step)
+                data = {"error": event.error.message} | ({"step_id": at_fault["id"]} if at_fault else {})
+                await self._end("FAILED", event.at, data)
+            case _:
+                pass
+
+    # -- what the machine does not decide
+
+    async def say(self, status: str, data: dict[str, Any] | None = None, error: str | None = None) -> None:
+        """Write the execution's status, and notify of it."""
+        how = {} if error is None else {"error": error}
+        await self._state_manager().update_execution_status(self.execution_id, status, **how)
+        await self._notify(status, data)
+
+    async def step_completed(self, step: Step, output: object) -> None:
+        """Write what a step gave. The machine is told after that, since conditions read it from the state."""
+        await self._write(step["id"], "COMPLETED", output=output)
+        self._resource_ids[step["id"]] = _resource_id(output)
+
+    async def put_back(self, step_ids: Iterable[str]) -> None:
+        """Write that steps between two attempts are not waited for while the execution is paused."""
+        for step_id in step_ids:
+            await self._write(step_id, "PENDING")
+
+    async def failed(self, error: BaseException, at: float) -> None:
+        """Tell that the execution cannot go on, for a reason that is no step's; never raises."""
+        try:
+            await self._end("FAILED", round(at * 1000), {"error": str(error)})
+        except Exception:
+            _logger.exception("execution %s: its state cannot be written", self.execution_id)
+            await self._notify("FAILED", {"error": str(error)})
+
+    # -- how
+
+    async def _step_started(self, step: Step, event: e.StepStarted) -> None:
+        if step["id"] in self._running:
+            return  # another attempt of a step that is known to run
+        self._running[step["id"]] = event.at
+        await self._write(step["id"], "RUNNING")
+        await self._notify("STEP_RUNNING", {"step_id": step["id"]})
+
+    async def _step_failed(self, step: Step, event: e.StepFailed | e.StepTimedOut) -> None:
+        self.is_partial = True
+        status = "TIMED_OUT" if isinstance(event, e.StepTimedOut) else "FAILED"
+        await self._write(step["id"], status, error=event.error.message)
+        await self._notify("STEP_FAILED", {"step_id": step["id"], "error": event.error.message})
+        await self._track_step(step, event, "step_failed", status, event.error.message)
+
+    async def _step_skipped(self, step: Step, event: e.StepSkipped) -> None:
+        if event.reason == "join":
+            self.is_partial = True  # never activated: the application leaves it as it was
+            return
+        reason = self.skip_reasons.get(step["id"], "")
+        await self._write(step["id"], "SKIPPED", error=reason)
+        await self._notify("STEP_SKIPPED", {"step_id": step["id"], "reason": reason})
+
+    async def _end(self, status: str, at: int, data: dict[str, Any] | None = None) -> None:
+        await self.say(status, data, error=(data or {}).get("error"))
+        worked = status == "COMPLETED"
+        await _track(
+            "track_workflow_execution",
+            workflow_id=self._workflow.get("id", "unknown"),
+            success=worked,
+            duration_seconds=at / 1000 - self._started_at,
+            time_saved_seconds=self._workflow.get("estimated_time_saved", 60) if worked else 0,
+            business_value=self._workflow.get("business_value", 10) if worked else 0,
+        )
+
+    async def _write(self, step_id: str, status: str, **how: Any) -> None:  # noqa: ANN401 - output or error
+        await self._state_manager().update_step_status(self.execution_id, step_id, status, **how)
+
+    async def _notify(self, status: str, data: dict[str, Any] | None = None) -> None:
+        arguments = (self._user_id, self.execution_id, status, *(() if data is None else (data,)))
+        try:
+            await self._notifier.notify_workflow_status(*arguments)
+        except Exception:
+            _logger.exception("nobody could be told that execution %s is %s", self.execution_id, status)
+
+    async def _track_step(
+        self,
+        step: Step,
+        event: e.StepSucceeded | e.StepFailed | e.StepTimedOut,
+        event_type: str,
+        status: str,
+        error_message: str | None = None,
+    ) -> None:
+        started = self._running.pop(step["id"], event.at)
+        await _track(
+            "track_step_execution",
+            workflow_id=self._workflow.get("id", "unknown"),
+            execution_id=self.execution_id,
+            step_id=step["id"],
+            step_name=step.get("name", step["id"]),
+            event_type=event_type,
+            duration_ms=event.at - started,
+            status=status,
+            error_message=error_message,
+            resource_id=self._resource_ids.pop(step["id"], None),
+            user_id=self._user_id,
+        )
+
+
+async def _track(what: str, **facts: object) -> None:
+    """Hand facts to the analytics of the moment; what it does with them, or cannot do, changes nothing."""
+    try:
+        given = getattr(analytics_engine.get_analytics_engine(), what)(**facts)
+        if inspect.isawaitable(given):
+            await given
+    except Exception:
+        _logger.exception("%s was not tracked", what)
+
+
+def _resource_id(output: object) -> str | None:
+    """Return the id of what a step made or changed; None where its result names none."""
+    result = output.get("result") if isinstance(output, dict) else None
+    if not isinstance(result, dict):
+        return None
+    found = next((result[key] for key in _RESOURCE_KEYS if result.get(key)), None)
+    return None if found is None else str(found)

@@ -1,0 +1,157 @@
+"""The application's workflows as definitions for treadle's machine.
+
+What the application's rules leave open is not decided here but written into the definition: a chain for steps that run
+one after another, the join ``every`` for nodes that run once all their connections are active, ``on_skip: pass`` for a
+skipped step behind which the chain goes on. Steps get keys of their own (``s0``), since the application's ids may be
+anything. Parameters and conditions read the application's state, so the definition names them by key
+(``${input.parameters.s0}``, ``input.conditions.c2``) and ``Names`` has the machine ask for them when it needs them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import treadle
+from core.references import has_references
+from core.workflow_graph import build_execution_graph, step_of_node
+from treadle.expressions import MISSING, Record
+from treadle.machine import OnMissingInput
+from treadle.machine import compile as compile_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from core.workflow_graph import Step, WorkflowData
+    from treadle.expressions import Missing
+    from treadle.machine import Plan
+
+
+@dataclass
+class Definition:
+    """A workflow that the machine can run.
+
+    Attributes:
+        plan: For the machine.
+        steps: The application's step behind each key, in definition order.
+        conditions: The condition behind each key of a connection.
+        is_chain: Its steps run one after another.
+    """
+
+    plan: Plan
+    steps: dict[str, Step]
+    conditions: dict[str, Any] = field(default_factory=dict)
+    is_chain: bool = False
+
+    @cached_property
+    def reads_conditions(self) -> bool:
+        """Tell whether deciding what comes next reads the application's state."""
+        return bool(self.conditions) or any(_is_conditional(step) for step in self.steps.values())
+
+    def reads_state(self, key: str) -> bool:
+        """Tell whether the parameters of a step read the application's state."""
+        return has_references(self.steps[key].get("parameters"))
+
+
+def translate_chain(steps: Iterable[Step]) -> Definition:
+    """Return the definition of steps that run one after another, in ``sequence_order``.
+
+    Raises:
+        treadle.ValidationError: A step's ``retry`` cannot be read.
+    """
+    ordered = sorted(steps, key=lambda step: step.get("sequence_order", 0))
+    keyed = {f"s{place}": step for place, step in enumerate(ordered)}
+    nodes = [_node(key, step) for key, step in keyed.items()]
+    for node, step in zip(nodes, ordered, strict=True):
+        node["on_skip"] = "pass"
+        if _is_conditional(step):
+            node["condition"] = f"input.conditions.{node['id']}"
+    connections = [{"source": before, "target": after} for before, after in pairwise(keyed)]
+    return Definition(_plan(nodes, connections), keyed, is_chain=True)
+
+
+def translate_graph(workflow: WorkflowData, execution_id: str) -> Definition:
+    """Return the definition of nodes that run as soon as all their connections are active, in parallel.
+
+    Raises:
+        treadle.ValidationError: The connections hold a cycle, or a step's ``retry`` cannot be read.
+    """
+    graph = build_execution_graph(workflow)
+    known = {"workflow_id": workflow.get("id", "unknown"), "execution_id": execution_id}
+    steps = [step_of_node(node, place + 1) | known for place, node in enumerate(graph["nodes"].values())]
+    keys = {step["id"]: f"s{place}" for place, step in enumerate(steps)}
+    nodes = [_node(keys[step["id"]], step) | {"join": "every"} for step in steps]
+    connections: list[dict[str, Any]] = []
+    conditions: dict[str, Any] = {}
+    for number, one in enumerate(one for leaving in graph["adjacency"].values() for one in leaving):
+        connection = {"source": keys[one["source"]], "target": keys[one["target"]]}
+        if one.get("condition"):
+            conditions[f"c{number}"] = one["condition"]
+            connection["condition"] = f"input.conditions.c{number}"
+        connections.append(connection)
+    return Definition(_plan(nodes, connections), dict(zip(keys.values(), steps, strict=True)), conditions)
+
+
+class Names:
+    """What the machine's expressions read.
+
+    Args:
+        parameters: Returns something JSON for a step's key, and raises ``MissingNameError`` under the root ``input``
+            where the step has to ask.
+        conditions: Tells whether the condition behind a key is taken.
+    """
+
+    def __init__(self, parameters: Callable[[str], object], conditions: Callable[[str], bool]) -> None:
+        self._input = _Table({"parameters": _Computed(parameters), "conditions": _Computed(conditions)})
+
+    def lookup(self, name: str) -> Record | Missing:
+        """Return ``input``; there is nothing else."""
+        return self._input if name == "input" else MISSING
+
+
+class _Table(Record):
+    """Records by name."""
+
+    def __init__(self, records: dict[str, Record]) -> None:
+        self._records = records
+
+    def get(self, key: str) -> Record | Missing:
+        return self._records.get(key, MISSING)
+
+    def plain(self) -> dict[str, object]:
+        return {}
+
+
+class _Computed(Record):
+    """Values computed when they are read."""
+
+    def __init__(self, compute: Callable[[str], object]) -> None:
+        self._compute = compute
+
+    def get(self, key: str) -> object:
+        return self._compute(key)
+
+    def plain(self) -> dict[str, object]:
+        return {}
+
+
+def _is_conditional(step: Step) -> bool:
+    return bool(step.get("condition") or step.get("depends_on"))
+
+
+def _node(key: str, step: Step) -> dict[str, Any]:
+    """Return the node of a step. Without a ``retry`` of its own its action is called once, and retries inside."""
+    return {
+        "id": key,
+        "action": "execute_step",
+        "parameters": {"resolved": f"${{input.parameters.{key}}}"},
+        "continue_on_error": bool(step.get("continue_on_error")),
+        "retry": step.get("retry") or {"max_attempts": 1},
+    }
+
+
+def _plan(nodes: list[dict[str, Any]], connections: list[dict[str, Any]]) -> Plan:
+    workflow = treadle.load_workflow({"id": "application", "nodes": nodes, "connections": connections})
+    return compile_plan(workflow, on_missing_input=OnMissingInput.PAUSE_EXECUTION)
