@@ -1,30 +1,24 @@
-"""Trees to closures. No host evaluation anywhere: a closure reads names, dicts and lists, and calls the closed tables.
-
-Evaluation goes left to right and short-circuits. A missing name goes through everything but ``has`` and ``default``.
-"""
+"""Trees to closures, and what is known of an expression before it runs. No host evaluation anywhere."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 from msgspec import Struct
 
 from treadle.errors import ExpressionError
-from treadle.expressions import ast
-from treadle.expressions.budget import DEFAULT, Budget
+from treadle.expressions import ast, closures
+from treadle.expressions.budget import DEFAULT, measure
 from treadle.expressions.functions import FUNCTIONS
-from treadle.expressions.macros import MACROS, Bounds, compile_macro
-from treadle.expressions.names import MISSING, MissingNameError, Record, Scope, child, path_text
-from treadle.expressions.operators import BINARY, kind, negate
+from treadle.expressions.macros import MACROS, Frame, Metered, compile_macro
+from treadle.expressions.names import MissingNameError, Record, Scope, path_text
+from treadle.expressions.operators import ARITHMETIC
 from treadle.expressions.parser import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from treadle.expressions.closures import Closure, Path
     from treadle.model import JsonValue
-
-Closure: TypeAlias = "Callable[[Scope], JsonValue]"
 
 
 class Reference(Struct, frozen=True):
@@ -53,77 +47,126 @@ class Expression:
         references: What it reads, in order.
     """
 
-    __slots__ = ("_bounded", "_run", "references", "source")
+    __slots__ = ("_builds", "_is_metered", "_offset", "_run", "references", "source")
 
-    def __init__(self, source: str, run: Closure, references: tuple[Reference, ...], *, bounded: bool) -> None:
+    def __init__(self, source: str, run: Closure, compiler: _Compiler, offset: int) -> None:
         self.source = source
-        self.references = references
+        self.references = tuple(compiler.references)
         self._run = run
-        self._bounded = bounded
+        self._is_metered = compiler.is_metered
+        self._builds = compiler.builds
+        self._offset = offset
 
     def evaluate(self, scope: Scope) -> JsonValue:
         """Return the value.
 
         Raises:
             MissingNameError: A name that is not there.
-            ExpressionError: Values that an operator or a function does not take, or a budget passed.
+            ExpressionError: Values that an operator or a function does not take, or a budget passed; with the column.
         """
+        # Where nothing is metered no closure asks for the meter, and most conditions are spared the frame.
+        frame = Metered(scope) if self._is_metered else cast("Frame", scope)
         try:
-            value = self._run(Bounds(scope) if self._bounded else scope)
+            value = self._run(frame)
+            if self._builds and type(value) in (list, dict):
+                measure(value, frame.meter)
+            if isinstance(value, Record):
+                value = value.plain()
         except MissingNameError:
             raise
         except ExpressionError as error:
-            raise ExpressionError(f"{error.message} in {self.source!r}", self.source, error.column) from None
+            raise self._error(error.message, error.column) from None
         except RecursionError:
-            raise ExpressionError(f"values nested too deeply for {self.source!r}", self.source) from None
-        return value.plain() if isinstance(value, Record) else value
+            raise self._error("values nested too deeply", 0) from None
+        return value
+
+    def _error(self, message: str, column: int) -> ExpressionError:
+        column = max(column - self._offset, 0)
+        place = f", at column {column} of" if column else ", in"
+        return ExpressionError(f"{message}{place} {_excerpt(self.source, column)}", self.source, column)
+
+
+def _excerpt(source: str, column: int) -> str:
+    """Return the part of the source around a column, in quotes."""
+    start = max(column - 60, 0)
+    part = source[start : start + 120]
+    return ("... " if start else "") + repr(part) + (" ..." if start + 120 < len(source) else "")
 
 
 @lru_cache(maxsize=4_096)
-def compile_expression(source: str, budget: Budget = DEFAULT) -> Expression:
+def compile_expression(source: str) -> Expression:
     """Return the compiled form of ``source``.
 
     Raises:
         ExpressionError: It is no expression of the language; with the column.
     """
-    return compile_tree(parse(source, budget), source)
+    return compile_tree(parse(source), source)
 
 
-def compile_tree(tree: ast.Node, source: str) -> Expression:
-    """Return the compiled form of a tree that was read from ``source``."""
+def compile_tree(tree: ast.Node, source: str, offset: int = 0) -> Expression:
+    """Return the compiled form of a tree.
+
+    Args:
+        tree: What was read.
+        source: The expression it was read from.
+        offset: 0-based place of ``source`` in the text that the places in the tree count from.
+
+    Raises:
+        ExpressionError: It calls what is no function, or the tree is too deep; with the column in that text.
+    """
     compiler = _Compiler(source)
-    run = compiler.compile(tree)
-    return Expression(source, run, tuple(compiler.references), bounded=compiler.has_macros)
+    return Expression(source, compiler.compile(tree), compiler, offset)
 
 
 class _Compiler:
+    """Compiles one expression.
+
+    Attributes:
+        references: What it reads, in order.
+        is_metered: Its cost depends on the values it meets.
+        builds: Its value can be made of parts that stand in it more than once.
+    """
+
     def __init__(self, source: str) -> None:
         self._source = source
         self.references: list[Reference] = []
-        self.has_macros = False
+        self.is_metered = False
+        self.builds = False
+        self._work = 0
+        self._depth = 0
         self._guards = 0
         self._variables: list[str] = []
 
-    def fail(self, message: str, at: int) -> ExpressionError:
-        return ExpressionError(message, self._source, at + 1)
+    def fail(self, message: str, at: int) -> NoReturn:
+        raise ExpressionError(message, self._source, at + 1)
 
     def compile(self, node: ast.Node) -> Closure:
+        self._work += not isinstance(node, ast.Literal)
+        self._depth += 1
+        if self._depth > DEFAULT.depth:
+            self.fail(f"an expression of more than {DEFAULT.depth} levels", node.at)
+        closure = self._node(node)
+        self._depth -= 1
+        return closure
+
+    def _node(self, node: ast.Node) -> Closure:
         match node:
             case ast.Literal(value=value):
                 return lambda _: value
             case ast.Name() | ast.Member() | ast.Index():
                 return self._path(node)
             case ast.Unary():
-                return self._unary(node)
+                make = closures.negative if node.operator == "-" else closures.negation
+                return make(self.compile(node.operand), node.at)
             case ast.Binary():
                 return self._binary(node)
             case ast.Choice():
-                return self._choice(node)
+                condition, yes, no = map(self.compile, (node.condition, node.yes, node.no))
+                return closures.choice(condition, yes, no, node.at)
             case ast.Call():
                 return self._call(node)
-            case ast.Items(items=items):
-                closures = [self.compile(one) for one in items]
-                return lambda scope: [_plain(one(scope)) for one in closures]
+            case ast.Items():
+                return self._items(node)
             case ast.Entries():
                 return self._entries(node)
 
@@ -142,147 +185,124 @@ class _Compiler:
         path = tuple(reversed(keys))
         if isinstance(at, ast.Name):
             return self._read(at, path)
-        return self._walk(at, path)
+        # A path below something that is no name: f(x).key or a[b].
+        computed = self._index(at) if isinstance(at, ast.Index) else self.compile(at)
+        return closures.walk_path(computed, path) if path else computed
 
-    def _read(self, name: ast.Name, path: tuple[str | int, ...]) -> Closure:
+    def _read(self, name: ast.Name, path: Path) -> Closure:
         root = name.name
+        self._work += len(path) >> 1
         if root not in self._variables:
             text = path_text(root, path)
             self.references.append(Reference(root, path, self._guards > 0, text, name.at + 1))
-
-        def read(scope: Scope) -> JsonValue:
-            value = scope.lookup(root)
-            if value is MISSING:
-                raise MissingNameError(root, root)
-            for depth, key in enumerate(path):
-                value = value.get(key, MISSING) if type(value) is dict else child(value, key)
-                if value is MISSING:
-                    raise MissingNameError(path_text(root, path[: depth + 1]), root)
-            return value
-
-        return read
-
-    def _walk(self, target: ast.Node, path: tuple[str | int, ...]) -> Closure:
-        """Compile a path below something that is no name: ``f(x).key`` or ``a[b]``."""
-        computed = self._index(target) if isinstance(target, ast.Index) else self.compile(target)
-        if not path:
-            return computed
-
-        def walk(scope: Scope) -> JsonValue:
-            value = computed(scope)
-            for depth, key in enumerate(path):
-                value = child(value, key)
-                if value is MISSING:
-                    raise MissingNameError(path_text("(...)", path[: depth + 1]), "")
-            return value
-
-        return walk
+        return closures.read_path(root, path)
 
     def _index(self, node: ast.Index) -> Closure:
-        target, key = self.compile(node.target), self.compile(node.key)
-
-        def index(scope: Scope) -> JsonValue:
-            holder, name = target(scope), key(scope)
-            value = child(holder, name)
-            if value is MISSING:
-                if type(name) not in (str, int):
-                    raise ExpressionError(f"an index must be text or an integer, not {kind(name)}")
-                raise MissingNameError(path_text("(...)", (name,)), "")
-            return value
-
-        return index
-
-    def _unary(self, node: ast.Unary) -> Closure:
-        operand = self.compile(node.operand)
-        if node.operator == "-":
-            return lambda scope: negate(operand(scope))
-        return lambda scope: not _boolean("!", operand(scope))
+        return closures.index(self.compile(node.target), self.compile(node.key), node.at)
 
     def _binary(self, node: ast.Binary) -> Closure:
-        left, right = self.compile(node.left), self.compile(node.right)
-        if node.operator == "&&":
-            return lambda scope: _boolean("&&", left(scope)) and _boolean("&&", right(scope))
-        if node.operator == "||":
-            return lambda scope: _boolean("||", left(scope)) or _boolean("||", right(scope))
-        operate = BINARY[node.operator]
-        return lambda scope: operate(left(scope), right(scope))
+        operator, at = node.operator, node.at
+        if operator in LOGIC:
+            return LOGIC[operator](self._chain(node))
+        left = self.compile(node.left)
+        right = self._choices(node.right) if operator == "in" else self.compile(node.right)
+        if operator in ARITHMETIC:
+            return closures.arithmetic(operator, left, right, at)
+        if operator not in ("in", "+") and (isinstance(node.left, ast.Literal) or isinstance(node.right, ast.Literal)):
+            return closures.comparison_with_literal(operator, left, right, at)
+        self.is_metered = True
+        self._work += 1
+        self.builds = self.builds or operator == "+"
+        return closures.metered(operator, left, right, at)
 
-    def _choice(self, node: ast.Choice) -> Closure:
-        condition, yes, no = self.compile(node.condition), self.compile(node.yes), self.compile(node.no)
-        return lambda scope: yes(scope) if _boolean("?:", condition(scope)) else no(scope)
+    def _items(self, node: ast.Items) -> Closure:
+        self.is_metered = self.builds = True
+        self._work += sum(isinstance(one, ast.Literal) for one in node.items)
+        return closures.items([self.compile(one) for one in node.items])
+
+    def _chain(self, node: ast.Binary) -> list[tuple[Closure, int]]:
+        """Compile ``a && b && c``, which is nested on its left, as one row; each part with its operator's place."""
+        right: list[tuple[ast.Node, int]] = []
+        left: ast.Node = node
+        while isinstance(left, ast.Binary) and left.operator == node.operator:
+            right.append((left.right, left.at))
+            left = left.left
+        return [(self.compile(part), at) for part, at in [(left, right[-1][1]), *reversed(right)]]
+
+    def _choices(self, group: ast.Node) -> Closure:
+        """Compile the right side of ``in``: a list of constants is made once, since nobody else gets to see it."""
+        if isinstance(group, ast.Items) and all(isinstance(one, ast.Literal) for one in group.items):
+            values = [one.value for one in group.items if isinstance(one, ast.Literal)]
+            return lambda _: values
+        return self.compile(group)
 
     def _entries(self, node: ast.Entries) -> Closure:
+        self.is_metered = self.builds = True
+        self._work += sum(isinstance(value, ast.Literal) for _, value in node.entries)
         entries: dict[str, Closure] = {}
         for key, value in node.entries:
             if not (isinstance(key, ast.Literal) and type(key.value) is str):
-                raise self.fail("a key of an object must be text in quotes", key.at)
+                self.fail("a key of an object must be text in quotes", key.at)
             if key.value in entries:
-                raise self.fail(f"the key {key.value!r} twice", key.at)
+                self.fail(f"the key {key.value[:40]!r} twice", key.at)
             entries[key.value] = self.compile(value)
-        return lambda scope: {key: _plain(value(scope)) for key, value in entries.items()}
+        return closures.entries(entries)
 
     def _call(self, node: ast.Call) -> Closure:
         name = node.function
-        if not node.is_method and name in ("has", "default"):
+        if not node.is_method and name in GUARDS:
             return self._guarded(node)
         if node.is_method and name in MACROS:
             return self._macro(node)
         function = FUNCTIONS.get(name)
         if function is None or (node.is_method and not function.is_method):
-            raise self.fail(f"no function {name}(); known: {_KNOWN}", node.at)
+            self._unknown(node)
         if not function.least <= len(node.arguments) <= function.most:
-            raise self.fail(f"{name}() does not take {len(node.arguments)} arguments", node.at)
-        arguments, compute = [self.compile(one) for one in node.arguments], function.compute
-        return lambda scope: compute(*[_plain(one(scope)) for one in arguments])
+            self.fail(f"{name}() does not take {len(node.arguments)} arguments", node.at)
+        self.is_metered = True
+        self._work += _EXTRA_WORK
+        return closures.call(function, [self.compile(one) for one in node.arguments], node.at)
+
+    def _unknown(self, node: ast.Call) -> NoReturn:
+        name = node.function
+        if node.is_method and (name in FUNCTIONS or name in GUARDS):
+            self.fail(f"{name}() is no method; write {name}(x)", node.at)
+        if name in MACROS:
+            self.fail(f"{name}() is a method; write x.{name}(v, ...)", node.at)
+        self.fail(f"no function {name:.40}(); known: {_KNOWN}", node.at)
 
     def _guarded(self, node: ast.Call) -> Closure:
-        wanted = 1 if node.function == "has" else 2
+        wanted = GUARDS[node.function]
         if len(node.arguments) != wanted:
-            raise self.fail(f"{node.function}() takes {wanted} arguments, not {len(node.arguments)}", node.at)
+            self.fail(f"{node.function}() takes {wanted} arguments, not {len(node.arguments)}", node.at)
         self._guards += 1
         value = self.compile(node.arguments[0])
         self._guards -= 1
-        if wanted == 1:
-            return lambda scope: _is_there(value, scope)
-        otherwise = self.compile(node.arguments[1])
-
-        def default(scope: Scope) -> JsonValue:
-            try:
-                return value(scope)
-            except MissingNameError:
-                return otherwise(scope)
-
-        return default
+        return closures.has(value) if wanted == 1 else closures.default(value, self.compile(node.arguments[1]))
 
     def _macro(self, node: ast.Call) -> Closure:
-        self.has_macros = True
+        self.is_metered = True
+        self.builds = self.builds or node.function == "map"
         arguments = node.arguments
         if len(arguments) != 3 or not isinstance(arguments[1], ast.Name):
-            raise self.fail(f"{node.function}() takes a variable and an expression: x.{node.function}(v, ...)", node.at)
+            self.fail(f"{node.function}() takes a variable and an expression: x.{node.function}(v, ...)", node.at)
         items = self.compile(arguments[0])
         variable = arguments[1].name
+        before = self._work
         self._variables.append(variable)
         body = self.compile(arguments[2])
         self._variables.pop()
-        return compile_macro(node.function, items, variable, body)
+        macro = compile_macro(node.function, items, variable, body, work=self._work - before)
+        self._work += _EXTRA_WORK
+        return closures.located(macro, node.at)
 
 
-_KNOWN: Final = ", ".join(sorted([*FUNCTIONS, *MACROS, "has", "default"]))
+GUARDS: Final = {"has": 1, "default": 2}
+"""What is written as a function and looks for missing names in its first argument, with how many arguments it takes."""
 
+LOGIC: Final = {"&&": closures.every, "||": closures.some}
 
-def _is_there(value: Closure, scope: Scope) -> bool:
-    try:
-        value(scope)
-    except MissingNameError:
-        return False
-    return True
+_EXTRA_WORK: Final = 5
+"""What a call costs beyond the work of a mere operator."""
 
-
-def _boolean(operator: str, value: JsonValue) -> bool:
-    if value is True or value is False:
-        return value
-    raise ExpressionError(f"{operator!r} needs true or false, not {kind(value)}")
-
-
-def _plain(value: JsonValue) -> JsonValue:
-    return value.plain() if isinstance(value, Record) else value
+_KNOWN: Final = ", ".join(sorted([*FUNCTIONS, *MACROS, *GUARDS]))

@@ -2,76 +2,85 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from treadle.errors import ExpressionError
-from treadle.expressions.budget import DEFAULT
-from treadle.expressions.names import Missing, Record, Scope
+from treadle.expressions.budget import Meter
+from treadle.expressions.names import Missing, Record, Scope, built
 from treadle.expressions.operators import kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from treadle.model import JsonValue
 
 MACROS: Final = ("all", "exists", "exists_one", "filter", "map")
 
 
-class Bounds:
-    """The scope of one evaluation with macros: it counts their steps."""
+class Frame(Protocol):
+    """What a closure reads: the names of the expression, and the meter of this evaluation.
 
-    __slots__ = ("_left", "lookup")
+    An expression in which nothing is metered is evaluated in the caller's own scope, and nothing asks that for a meter.
+    """
+
+    @property
+    def meter(self) -> Meter:
+        """Return what is left of the budget."""
+
+    def lookup(self, name: str) -> JsonValue | Record | Missing:
+        """Return what ``name`` means, or ``MISSING``."""
+
+
+class Metered:
+    """The frame of one evaluation."""
+
+    __slots__ = ("lookup", "meter")
 
     def __init__(self, scope: Scope) -> None:
-        self._left = DEFAULT.steps
         self.lookup = scope.lookup
-
-    def step(self) -> None:
-        """Count one element."""
-        self._left -= 1
-        if self._left < 0:
-            raise ExpressionError(f"more than {DEFAULT.steps:,} elements visited")
+        self.meter = Meter()
 
 
 class _Inner:
-    """A scope with one more name."""
+    """A frame with one more name."""
 
-    __slots__ = ("_name", "_outer", "step", "value")
+    __slots__ = ("_lookup", "_name", "meter", "value")
 
-    def __init__(self, outer: Bounds | _Inner, name: str) -> None:
-        self._outer = outer
+    def __init__(self, outer: Frame, name: str) -> None:
+        self._lookup = outer.lookup
         self._name = name
-        self.step: Callable[[], None] = outer.step
+        self.meter = outer.meter
         self.value: JsonValue = None
 
     def lookup(self, name: str) -> JsonValue | Record | Missing:
-        return self.value if name == self._name else self._outer.lookup(name)
+        return self.value if name == self._name else self._lookup(name)
 
 
 def compile_macro(
-    macro: str, items: Callable[[Scope], JsonValue], variable: str, body: Callable[[Scope], JsonValue]
-) -> Callable[[Scope], JsonValue]:
-    """Return the closure of one macro call."""
+    macro: str,
+    items: Callable[[Frame], JsonValue],
+    variable: str,
+    body: Callable[[Frame], JsonValue],
+    *,
+    work: int,
+) -> Callable[[Frame], JsonValue]:
+    """Return the closure of one macro call, whose body does ``work`` acts."""
 
-    def each(scope: Scope) -> Iterator[tuple[JsonValue, JsonValue]]:
-        assert isinstance(scope, Bounds | _Inner)  # an expression with macros is evaluated in Bounds
-        inner = _Inner(scope, variable)
-        for item in _elements(macro, items(scope)):
-            scope.step()
+    def each(frame: Frame) -> Iterator[tuple[JsonValue, JsonValue]]:
+        inner = _Inner(frame, variable)
+        step = frame.meter.step
+        for item in _elements(macro, built(items(frame), frame.meter)):
+            step(work)
             inner.value = item
-            yield item, body(inner)
+            yield item, built(body(inner), frame.meter)
 
     collect = _COLLECT[macro]
-    return lambda scope: collect(each(scope))
+    return lambda frame: collect(each(frame))
 
 
-def _elements(macro: str, value: JsonValue) -> list[JsonValue]:
-    if isinstance(value, Record):
-        value = value.plain()
-    if type(value) is list:
+def _elements(macro: str, value: JsonValue) -> Collection[JsonValue]:
+    if type(value) is list or type(value) is dict:
         return value
-    if type(value) is dict:
-        return list(value)
     raise ExpressionError(f"{macro}() needs a list or an object, not {kind(value)}")
 
 
@@ -86,5 +95,6 @@ _COLLECT: Final[dict[str, Callable[[Iterator[tuple[JsonValue, JsonValue]]], Json
     "exists": lambda pairs: any(_truth(value) for _, value in pairs),
     "exists_one": lambda pairs: sum(_truth(value) for _, value in pairs) == 1,
     "filter": lambda pairs: [item for item, value in pairs if _truth(value)],
-    "map": lambda pairs: [value.plain() if isinstance(value, Record) else value for _, value in pairs],
+    "map": lambda pairs: [value for _, value in pairs],
 }
+"""From pairs of element and what the body gave for it. Each stops where its result is known, or at an error."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from treadle.errors import ExpressionError
 
 if TYPE_CHECKING:
+    from treadle.expressions.budget import Meter
     from treadle.model import JsonValue
 
 
@@ -30,6 +31,19 @@ class Record(ABC):
         """Return the whole as plain JSON values."""
 
 
+_JSON: Final = frozenset({dict, list, str, int, float, bool, type(None)})
+_WORK_OF_AN_ENTRY: Final = 16
+
+
+def built(value: JsonValue | Record, meter: Meter) -> JsonValue:
+    """Return a value as JSON: a record is built, which is counted."""
+    if type(value) in _JSON or not isinstance(value, Record):
+        return value
+    whole = value.plain()
+    meter.spend(_WORK_OF_AN_ENTRY * len(whole))
+    return whole
+
+
 class Scope(Protocol):
     """The root names of an expression."""
 
@@ -46,7 +60,7 @@ class MissingNameError(ExpressionError):
     """
 
     def __init__(self, path: str, root: str) -> None:
-        super().__init__(f"{path} is missing")
+        super().__init__(f"{path} is missing; has() asks for it, default() puts a value in its place")
         self.args = (path, root)
         self.path = path
         self.root = root
@@ -70,5 +84,6 @@ def path_text(root: str, keys: tuple[JsonValue, ...]) -> str:
 
 def _part(key: JsonValue) -> str:
     if isinstance(key, str):
+        key = key if len(key) <= 80 else f"{key[:80]}..."  # a computed key can be of any size
         return f".{key}" if key.isidentifier() else f'["{key}"]'
     return f"[{key}]"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from treadle.errors import ExpressionError
 from treadle.expressions import ast
-from treadle.expressions.budget import DEFAULT, Budget
-from treadle.expressions.tokens import Token, tokenize
+from treadle.expressions.budget import DEFAULT
+from treadle.expressions.tokens import Token, tokenize, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,21 +31,21 @@ BINDING: Final = {
 """How tightly each operator binds; all are left-associative. ``?:`` binds less than any."""
 
 
-def parse(source: str, budget: Budget = DEFAULT) -> ast.Node:
+def parse(source: str) -> ast.Node:
     """Return the tree of a whole expression.
 
     Raises:
         ExpressionError: It is too long, too deep, or no expression; with the column.
     """
-    if len(source) > budget.source_chars:
-        raise ExpressionError(f"an expression of more than {budget.source_chars:,} characters", source[:80])
+    if len(source) > DEFAULT.source_chars:
+        raise too_long(source)
     tokens, _ = tokenize(source)
-    return parse_tokens(tokens, source, budget)
+    return parse_tokens(tokens, source)
 
 
-def parse_tokens(tokens: Sequence[Token], source: str, budget: Budget = DEFAULT) -> ast.Node:
+def parse_tokens(tokens: Sequence[Token], source: str) -> ast.Node:
     """Return the tree of ``tokens``, which were read from ``source``."""
-    parser = _Parser(tokens, source, budget.nesting)
+    parser = _Parser(tokens, source)
     tree = parser.expression()
     if parser.next.kind != "end":
         parser.fail("expected the end or an operator")
@@ -53,11 +53,11 @@ def parse_tokens(tokens: Sequence[Token], source: str, budget: Budget = DEFAULT)
 
 
 class _Parser:
-    def __init__(self, tokens: Sequence[Token], source: str, nesting: int) -> None:
+    def __init__(self, tokens: Sequence[Token], source: str) -> None:
         self._tokens = tokens
         self._source = source
         self._place = 0
-        self._left = nesting
+        self._left = DEFAULT.nesting
 
     @property
     def next(self) -> Token:
@@ -65,8 +65,11 @@ class _Parser:
 
     def fail(self, message: str, token: Token | None = None) -> NoReturn:
         token = token or self.next
-        found = f", found {token.text!r}" if token.kind != "end" else ", found the end"
-        raise ExpressionError(message + found, self._source, token.at + 1)
+        found = f", found {token.text[:40]!r}" if token.kind != "end" else ", found the end"
+        self._refuse(message + found, token)
+
+    def _refuse(self, message: str, token: Token) -> NoReturn:
+        raise ExpressionError(message, self._source, token.at + 1)
 
     def _advance(self) -> Token:
         token = self.next
@@ -87,7 +90,7 @@ class _Parser:
 
     def _deeper(self, read: Callable[[], ast.Node]) -> ast.Node:
         if not self._left:
-            self.fail("an expression nested too deeply")
+            self._refuse(f"an expression nested deeper than {DEFAULT.nesting} levels", self.next)
         self._left -= 1
         try:
             return read()
@@ -112,8 +115,8 @@ class _Parser:
         while (binding := self._binding()) >= least:
             operator = self._advance()
             length += 1
-            if length > _LONGEST_CHAIN:
-                self.fail("too many operators in a row; use parentheses", operator)
+            if length > DEFAULT.chain:
+                self._refuse(f"more than {DEFAULT.chain} operators in a row", operator)
             left = ast.Binary(operator.text, left, self._binary(binding + 1), operator.at)
         return left
 
@@ -126,15 +129,18 @@ class _Parser:
     def _unary(self) -> ast.Node:
         if self._is("!") or self._is("-"):
             operator = self._advance()
-            return ast.Unary(operator.text, self._deeper(self._unary), operator.at)
+            operand = self._deeper(self._unary)
+            if operator.text == "-" and isinstance(operand, ast.Literal) and type(operand.value) in (int, float):
+                return ast.Literal(-operand.value, operator.at)
+            return ast.Unary(operator.text, operand, operator.at)
         return self._postfix(self._primary())
 
     def _postfix(self, node: ast.Node) -> ast.Node:
         length = 0
         while True:
             length += 1
-            if length > _LONGEST_CHAIN:
-                self.fail("a path of too many parts")
+            if length > DEFAULT.chain:
+                self._refuse(f"a path of more than {DEFAULT.chain} parts", self.next)
             at = self.next.at
             if self._take("."):
                 node = self._member(node)
@@ -149,7 +155,7 @@ class _Parser:
         if token.kind not in ("name", "value") or not token.text.isidentifier():
             self.fail('expected a name behind "."', token)
         if self._take("("):
-            return ast.Call(token.text, (target, *self._arguments(")")), True, token.at)
+            return ast.Call(token.text, (target, *self._list(")")), True, token.at)
         return ast.Member(target, token.text, token.at)
 
     def _primary(self) -> ast.Node:
@@ -158,25 +164,25 @@ class _Parser:
             return ast.Literal(token.value, token.at)
         if token.kind == "name" and token.text != "in":
             if self._take("("):
-                return ast.Call(token.text, self._arguments(")"), False, token.at)
+                return ast.Call(token.text, self._list(")"), False, token.at)
             return ast.Name(token.text, token.at)
         if token.kind == "op" and token.text == "(":
             node = self.expression()
             self._expect(")")
             return node
         if token.kind == "op" and token.text == "[":
-            return ast.Items(self._arguments("]"), token.at)
+            return ast.Items(self._list("]", may_end_in_comma=True), token.at)
         if token.kind == "op" and token.text == "{":
             return ast.Entries(self._entries(), token.at)
         self._place -= 1
         return self.fail("expected a value")
 
-    def _arguments(self, closing: str) -> tuple[ast.Node, ...]:
+    def _list(self, closing: str, *, may_end_in_comma: bool = False) -> tuple[ast.Node, ...]:
         found: list[ast.Node] = []
         while not self._take(closing):
             if found:
                 self._expect(",")
-                if self._take(closing):
+                if may_end_in_comma and self._take(closing):
                     break
             found.append(self.expression())
         return tuple(found)
@@ -186,11 +192,9 @@ class _Parser:
         while not self._take("}"):
             if found:
                 self._expect(",")
+                if self._take("}"):
+                    break
             key = self.expression()
             self._expect(":")
             found.append((key, self.expression()))
         return tuple(found)
-
-
-_LONGEST_CHAIN: Final = 128
-"""Operators or parts in a row: each adds a level to the tree, whatever the nesting of the source."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from treadle.errors import ExpressionError
-from treadle.expressions.budget import DEFAULT, Budget
+from treadle.expressions.budget import check_depth, check_items
 from treadle.expressions.compiler import Expression, Reference, compile_tree
 from treadle.expressions.functions import text_of
 from treadle.expressions.names import MissingNameError, Scope
@@ -61,25 +61,24 @@ class Template:
         return self._resolve(lambda expression: _evaluate(expression, scope, missing_is_null))
 
 
-def compile_template(value: JsonValue, budget: Budget = DEFAULT) -> Template:
+def compile_template(value: JsonValue) -> Template:
     """Return the compiled form of a JSON value.
 
     Raises:
         ExpressionError: An expression in it cannot be read; the message names the place.
     """
-    found: list[tuple[str, Expression]] = []
-    problems: list[tuple[str, ExpressionError]] = []
-    resolve = _compile(value, "", budget, found, problems)
-    for path, error in problems:
+    compiler = _Compiler()
+    resolve = compiler.compile(value, "")
+    for path, error in compiler.problems:
         raise ExpressionError(f"{path}: {error.message}" if path else error.message, error.source, error.column)
-    return Template(resolve, tuple(found))
+    return Template(resolve, tuple(compiler.found))
 
 
-def template_problems(value: JsonValue, budget: Budget = DEFAULT) -> list[tuple[str, ExpressionError]]:
+def template_problems(value: JsonValue) -> list[tuple[str, ExpressionError]]:
     """Return every expression of a JSON value that cannot be read, with its path."""
-    problems: list[tuple[str, ExpressionError]] = []
-    _compile(value, "", budget, [], problems)
-    return problems
+    compiler = _Compiler()
+    compiler.compile(value, "")
+    return compiler.problems
 
 
 def _evaluate(expression: Expression, scope: Scope, missing_is_null: bool) -> JsonValue:  # noqa: FBT001 - private
@@ -91,49 +90,65 @@ def _evaluate(expression: Expression, scope: Scope, missing_is_null: bool) -> Js
         raise
 
 
-def _compile(
-    value: JsonValue,
-    path: str,
-    budget: Budget,
-    found: list[tuple[str, Expression]],
-    problems: list[tuple[str, ExpressionError]],
-) -> _Resolve:
-    if isinstance(value, str):
-        return _compile_text(value, path, budget, found, problems)
-    if isinstance(value, dict):
-        entries = {
-            key: _compile(one, f"{path}.{key}" if path else key, budget, found, problems) for key, one in value.items()
-        }
-        return lambda evaluate: {key: resolve(evaluate) for key, resolve in entries.items()}
-    if isinstance(value, list):
-        items = [_compile(one, f"{path}[{place}]", budget, found, problems) for place, one in enumerate(value)]
+class _Compiler:
+    """Compiles a value level by level.
+
+    Attributes:
+        found: Every expression in it, with its path.
+        problems: Every one that cannot be read, with its path.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, Expression]] = []
+        self.problems: list[tuple[str, ExpressionError]] = []
+
+    def compile(self, value: JsonValue, path: str, depth: int = 0) -> _Resolve:
+        if isinstance(value, str):
+            return self._text(value, path)
+        if not isinstance(value, (dict, list)):
+            return lambda _: value
+        try:
+            check_depth(depth)
+        except ExpressionError as error:
+            return self._problem(path, error)
+        if isinstance(value, dict):
+            entries = {
+                key: self.compile(one, f"{path}.{key}" if path else key, depth + 1) for key, one in value.items()
+            }
+            return lambda evaluate: {key: resolve(evaluate) for key, resolve in entries.items()}
+        items = [self.compile(one, f"{path}[{place}]", depth + 1) for place, one in enumerate(value)]
         return lambda evaluate: [resolve(evaluate) for resolve in items]
-    return lambda _: value
+
+    def _text(self, text: str, path: str) -> _Resolve:
+        try:
+            parts = _parts(text)
+        except ExpressionError as error:
+            return self._problem(path, error)
+        self.found.extend((path, part) for part in parts if isinstance(part, Expression))
+        if len(parts) == 1 and isinstance(parts[0], Expression):
+            only = parts[0]
+            return lambda evaluate: evaluate(only)
+        if all(isinstance(part, str) for part in parts):
+            literal = "".join(part for part in parts if isinstance(part, str))
+            return lambda _: literal
+        return lambda evaluate: _joined(parts, evaluate)
+
+    def _problem(self, path: str, error: ExpressionError) -> _Resolve:
+        self.problems.append((path, error))
+        return lambda _: None
 
 
-def _compile_text(
-    text: str,
-    path: str,
-    budget: Budget,
-    found: list[tuple[str, Expression]],
-    problems: list[tuple[str, ExpressionError]],
-) -> _Resolve:
-    try:
-        parts = _parts(text, budget)
-    except ExpressionError as error:
-        problems.append((path, error))
-        return lambda _: text
-    found.extend((path, part) for part in parts if isinstance(part, Expression))
-    if len(parts) == 1 and isinstance(parts[0], Expression):
-        only = parts[0]
-        return lambda evaluate: evaluate(only)
-    if all(isinstance(part, str) for part in parts):
-        literal = "".join(part for part in parts if isinstance(part, str))
-        return lambda _: literal
-    return lambda evaluate: "".join(part if isinstance(part, str) else text_of(evaluate(part)) for part in parts)
+def _joined(parts: list[str | Expression], evaluate: Callable[[Expression], JsonValue]) -> str:
+    texts: list[str] = []
+    size = 0
+    for part in parts:
+        texts.append(part if isinstance(part, str) else text_of(evaluate(part)))
+        size += len(texts[-1])
+        check_items(size)
+    return "".join(texts)
 
 
-def _parts(text: str, budget: Budget) -> list[str | Expression]:
+def _parts(text: str) -> list[str | Expression]:
     """Split text into literal pieces and expressions."""
     parts: list[str | Expression] = []
     at = 0
@@ -144,11 +159,11 @@ def _parts(text: str, budget: Budget) -> list[str | Expression]:
             continue
         if place > at:
             parts.append(text[at:place])
-        tokens, at = tokenize(text, place + 2, closing=True)
-        source = text[place + 2 : at - 1]
-        if len(source) > budget.source_chars:
-            raise ExpressionError(f"an expression of more than {budget.source_chars:,} characters", source[:80])
-        parts.append(compile_tree(parse_tokens(tokens, text, budget), source.strip()))
+        start = place + 2
+        tokens, at = tokenize(text, start, closing=True)
+        source = text[start : at - 1]
+        offset = start + len(source) - len(source.lstrip())
+        parts.append(compile_tree(parse_tokens(tokens, text), source.strip(), offset))
     if at < len(text):
         parts.append(text[at:])
     return parts

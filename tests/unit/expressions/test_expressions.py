@@ -12,6 +12,7 @@ from treadle.errors import ExpressionError
 from treadle.expressions import (
     MISSING,
     MissingNameError,
+    Record,
     compile_expression,
     compile_template,
     template_problems,
@@ -227,3 +228,214 @@ def test_the_older_spelling_is_translated(older: str, value: bool) -> None:
 @pytest.mark.parametrize("source", ["a.ok && n > 3", "has(a.b)", "t == 'and not'"])
 def test_what_is_cel_already_stays_as_it_is(source: str) -> None:
     assert translate_condition(source) == source
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("[round(2.5), round(-2.5), round(0.5), round(2.4), round(-2.6), round(7)]", [3, -3, 1, 2, -3, 7]),
+        ("[round(0.49999999999999994), floor(-1.5), ceil(-1.5), abs(-2.5), abs(-3)]", [0, -2, -1, 2.5, 3]),
+        ("size(string(round(1e300)))", 301),
+        (r"' \t\u2003a\x1f\xa0\u3000'.trim()", "a\x1f"),
+        ("'ÀbÉ'.lowerAscii() + 'àBé'.upperAscii()", "ÀbÉàBé"),
+        (r"'\101\060\377' + '\x41\X42'", "A0ÿAB"),
+        (r"'\u00e9' + '\U0001F600' + '\a\b\f\v\`\?'", "é😀\a\b\f\v`?"),
+        (r'''r'\d' + R"\"''', "\\d\\"),
+        ("'''it's''' + \"\"\"a\nb\"\"\"", "it'sa\nb"),
+        ("[1, 2,] + [{'a': 1,}]", [1, 2, {"a": 1}]),
+        ("1\f+\t2\r\n+ 3", 6),
+        ("[int('-12'), int(' 7 '), int(2.9), int(-2.9), int('+3')]", [-12, 7, 2, -2, 3]),
+        ("[double('1.5'), double('2e1'), double('.5'), double(3)]", [1.5, 20.0, 0.5, 3.0]),
+        ("''.split('')", []),
+        ("'aé😀'.split('')", ["a", "é", "😀"]),
+        ("',a,'.split(',')", ["", "a", ""]),
+        ("['a', 'b'].join() + ['a', 'b'].join('--') + [].join('x')", "aba--b"),
+        ("'abc'.substring(3) + 'abc'.substring(0, 3) + 'abc'.substring(1, 2)", "abcb"),
+        ("'abab'.replace('b', '') + 'ab'.replace('', '-')", "aa-a-b-"),
+        ("[1, 1.0, true, 'a', 'a', [1], [1.0], {'a': 1}, {'a': 1.0}, null].distinct()",
+         [1, True, "a", [1], {"a": 1}, None]),
+        ("[9007199254740993, 9007199254740992.0, 1e300, 9007199254740992].distinct().size()", 3),
+        ("[3, 1.5, 2].sort() + ['b', 'a'].sort()", [1.5, 2, 3, "a", "b"]),
+        ("sum([0.5, 1]) + sum(1, 2, 3)", 7.5),
+        ("min(2, 1.5) + max([1, 7, 3])", 8.5),
+        ("9007199254740993 == 9007199254740992.0", False),
+        ("9007199254740993 > 9007199254740992.0", True),
+        ("-9007199254740993 % 10", -3),
+        ("div(9007199254740993, 2)", 4503599627370496),
+        ("'a' < 'b' && 'Z' < 'a' && '' < 'a' && 'é' > 'z' && false < true", True),
+        ("null == null && null != 0 && [] != {} && '1' != 1", True),
+        ("'k' in {'k': null} && !(1 in {'1': 0}) && !(null in {'k': 1})", True),
+        ("[1] in [[1.0]] && null in [null] && !(true in [1]) && !('1' in [1])", True),
+        ("true ? false ? 1 : 2 : 3", 2),
+        ("false ? 1 : true ? 2 : 3", 2),
+        ("1 < 2 == true && !(1 == 2) && -1 < 0", True),
+        ("false && true || true", True),
+        ("true || true && false", True),
+        ("2 + 3 * 4 - 6 / 3 % 5", None),
+        ("2 * 3 % 4 + 10 - 4 - 3", 5),
+        ("- -1 - -1", 2),
+        ("!(!true)", True),
+        ("[[1, 2], [3]].map(v, v.map(w, w * 10).filter(w, w > 10))", [[20], [30]]),
+        ("[1, 1, 2].exists_one(v, v == 2) && ![1, 1].exists_one(v, v == 1) && ![].exists_one(v, true)", True),
+        ("[].all(v, false) && ![].exists(v, true)", True),
+        ("[n, 2].map(n, n + 1)[0] + n", 15),
+        ("{'b': 1, 'a': 2}.map(k, k).join()", "ba"),
+        ("{'b': 1, 'a': 2}.filter(k, k > 'a')", ["b"]),
+        ("{'a': {'b': 5}}.a.b + [1, 2][1]", 7),
+        ("size('é😀') + size([1]) + size({'a': 1})", 4),
+        ("'b' in {'b': 1}.map(k, k)", True),
+        ("has(a.b) && !has(a.b[9]) && !has(unknown.x) && has(nothing) && !has(a.b[2].zz.y)", True),
+        ("default(a.zz.y, default(unknown, 5))", 5),
+        ("default(a.b[9], 'none')", "none"),
+        ("[truthy(''), truthy('0'), truthy('a'), truthy('0.0'), truthy([]), truthy(0), truthy(null), truthy({'a': 1})]",
+         [False, False, True, False, False, False, False, True]),
+        ("string(null) + string([1, 'é']) + string({'a': 1.0})", 'null[1,"é"]{"a":1.0}'),
+    ],
+)  # fmt: skip
+def test_details_of_the_language(source: str, value: Any) -> None:
+    if value is None:
+        with pytest.raises(ExpressionError):  # the quotient is a float, of which there is no remainder
+            compile_expression(source).evaluate(NAMES)
+        return
+    found = compile_expression(source).evaluate(NAMES)
+    assert found == value
+    assert type(found) is type(value)
+    if isinstance(value, list):
+        assert [type(one) for one in found] == [type(one) for one in value]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["size('a',)", "f(,)", "[,]", "{,}", r"'\400'", r"'\ud800'", r"'\x4'", "0XFF", "1.", ".5", "1u", "b'a'", "x // c",
+     "'a\nb'", "int('1_000')", "int('١٢')", "int('0x1')", "int('1.5')", "int(true)", "int(null)", "double('1_0')",
+     "double('nan')", "double('inf')", "double('')", "double(true)", "'abc'.substring(0, null)", "'abc'.substring(4)",
+     "'abc'.substring(2, 1)", "'abc'.substring(-1)", "'abc'.substring(1.0)", "[1][1.0]", "[1][true]", "[1][-1]",
+     "[1][1]", "'a'[0]", "1 + null", "[1] + {}", "{} + {}", "'a' * 3", "true + true", "null < null", "[1] < [2]",
+     "1 in 'a'", "'a' in 'abc'", "true && 1", "1 && true", "false || 1", "1 || true", "!null", "-true", "-null",
+     "[1, 'a'].join()", "'a'.join(',')", "'a'.contains(null)", "'a'.startsWith(1)", "min('a')", "max()", "abs('1')",
+     "floor(null)", "round(true)", "mod(7, 0)", "div(1, 0)", "7.0 % 2", "div(7.0, 2)", "1 % 0", "1.0 / 0.0",
+     "{true: 1}", "[1].all(v, 1)", "[1].exists(v, null)", "[1].filter(v, 'a')", "[1].exists_one(v, 1)", "1.map(v, v)",
+     "'a'.all(v, v)", "[1].map(v, v, v)", "[1].map(1, 2)", "[true, 1].all(v, v)", "[false, 1].exists(v, v)",
+     "[1 / 0].size()", "[1 / 0 > 0, true].exists(v, v)", "{'a': 1 / 0}.b", "[0, 1].exists(v, 1 / v > 0)",
+     "[].map(v, v).q"],
+)  # fmt: skip
+def test_what_the_language_does_not_have_is_an_error(source: str) -> None:
+    with pytest.raises(ExpressionError):
+        compile_expression(source).evaluate(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("false && 1 / 0 > 0", False),
+        ("true || 1 / 0 > 0", True),
+        ("true ? 1 : 1 / 0", 1),
+        ("false ? 1 / 0 : 2", 2),
+        ("[true, false].exists(v, v || 1 / 0 > 0)", True),
+        ("[1, 0].exists(v, 1 / v > 0)", True),
+        ("[false].all(v, v) || true", True),
+        ("true && false && 1 / 0 > 0", False),
+        ("false || true || 1 / 0 > 0", True),
+        ("default(1, 1 / 0)", 1),
+    ],
+)
+def test_what_does_not_decide_is_not_evaluated(source: str, value: Any) -> None:
+    assert compile_expression(source).evaluate(NAMES) == value
+
+
+@pytest.mark.parametrize(
+    "source", ["1 / 0 > 0 && false", "1 / 0 > 0 || true", "null && false", "[1 / 0].size() < 0 && false"]
+)
+def test_an_error_on_the_left_is_not_forgiven(source: str) -> None:
+    with pytest.raises(ExpressionError):
+        compile_expression(source).evaluate(NAMES)
+
+
+def test_a_constant_list_behind_in_is_made_once_and_cannot_be_reached() -> None:
+    expression = compile_expression("[n].filter(v, v in [7, 8]) + [7, 8]")
+    first = expression.evaluate(NAMES)
+    first.clear()
+    assert expression.evaluate(NAMES) == [7, 7, 8]
+
+
+class Rows(Record):
+    """An object that is read key by key."""
+
+    def get(self, key: str) -> Any:
+        return {"a": 1, "b": [2]}.get(key, MISSING)
+
+    def plain(self) -> Any:
+        return {"a": 1, "b": [2]}
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("r", {"a": 1, "b": [2]}),
+        ("r.b[0]", 2),
+        ("r['a']", 1),
+        ("has(r.c)", False),
+        ("'a' in r && !('c' in r) && !(1 in r)", True),
+        ("r == {'b': [2.0], 'a': 1} && {'b': [2], 'a': 1} == r && r == r && r != 1 && 1 != r", True),
+        ("size(r)", 2),
+        ("[r] == [r.map(k, r)[0]]", True),
+        ("string(r)", '{"a":1,"b":[2]}'),
+        ("{'x': r}.x.a", 1),
+        ("r.filter(k, k == 'a')", ["a"]),
+        ("truthy(r)", True),
+        ("[1].map(v, r)[0].a", 1),
+        ("true ? r : 1", {"a": 1, "b": [2]}),
+        ("default(r, 1).a", 1),
+    ],
+)
+def test_a_record_is_an_object(source: str, value: Any) -> None:
+    assert compile_expression(source).evaluate(Names(r=Rows())) == value
+
+
+@pytest.mark.parametrize(
+    ("older", "translation"),
+    [
+        ("${a.ok} == true and not ${b}", "(a.ok == true) && !(truthy(b))"),
+        ("(${n} + 1) * 2 == 16", "(((n) + 1) * 2 == 16)"),
+        ("${a['x y']} != None", "(a['x y'] != null)"),
+        ("a is None or a is not None", "(a == null) || (a != null)"),
+        ("${t} not in ['x'] and True", "!(t in ['x']) && truthy(true)"),
+        ("not not a", "!(!(truthy(a)))"),
+        ("(a or b) and c", "truthy((truthy(a) || truthy(b))) && truthy(c)"),
+        ("a.not == 1 and b.None", "(a.not == 1) && truthy(b.None)"),
+        ("size(${a}) > 3 and True", "(size(a) > 3) && truthy(true)"),
+        ("x[0] == 1 and x.map(v, v)[0]", "(x[0] == 1) && truthy(x.map(v, v)[0])"),
+        ("'a and b' == ${t}", "('a and b' == t)"),
+        ("${n} == -1", "(n == - 1)"),
+        ("${a}", "truthy(a)"),
+    ],
+)
+def test_the_translation_of_the_older_spelling(older: str, translation: str) -> None:
+    assert translate_condition(older) == translation
+    compile_expression(translation)
+
+
+@pytest.mark.parametrize("source", ["a.not", "a.and.or > 1", "has(a.None)"])
+def test_a_key_that_is_a_word_of_the_older_spelling_does_not_make_it_one(source: str) -> None:
+    assert translate_condition(source) == source
+
+
+@pytest.mark.parametrize(
+    ("older", "message", "column"),
+    [
+        ("'${t}' == 'hi'", "'${' within quotes; write the reference without them", 1),
+        ("${a} and", "expected a value, found the end", 9),
+        ("${a", "'${' without its closing '}'", 2),
+        ("1 < a < 3 and True", "expected the end, found '<'", 7),
+        ("a not b and c", "expected 'in' behind 'not', found 'b'", 7),
+        ("(a and b", "expected ')', found the end", 9),
+        ("${a} == = 1", "'=' has no meaning here; '==' compares", 9),
+    ],
+)
+def test_what_is_no_condition_of_the_older_spelling_is_told_with_its_column(
+    older: str, message: str, column: int
+) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        translate_condition(older)
+    assert caught.value.message == message
+    assert caught.value.column == column
