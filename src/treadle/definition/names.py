@@ -5,6 +5,7 @@ A reference within ``has`` or ``default`` may name what is not there; it must st
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from treadle.definition.problems import quoted
@@ -88,6 +89,11 @@ class Names:
             elif one.root != "input":
                 self._output(one, reader)
 
+    @cached_property
+    def _roots(self) -> tuple[str, ...]:
+        """Names that an expression may begin with; gathered once, where the first unknown one asks for a near one."""
+        return ("input", "execution", "steps", "vars", *(name for name in self._graph.index if name.isidentifier()))
+
     def _key(self, one: Reference, known: Collection[str], reader: Reader) -> None:
         """Check the first key below a root whose keys are known."""
         if one.path and one.path[0] not in known and not one.guarded:
@@ -97,9 +103,7 @@ class Names:
     def _output(self, one: Reference, reader: Reader) -> None:
         step = self._graph.index.get(one.root)
         if step is None:
-            roots = ("input", "execution", "steps", "vars")
-            known = (*roots, *(name for name in self._graph.index if name.isidentifier()))
-            self._unknown(one, reader, f"there is no name {quoted(one.root)}", name=one.root, known=known)
+            self._unknown(one, reader, f"there is no name {quoted(one.root)}", name=one.root, known=self._roots)
         elif not one.guarded:
             self._ask(one, step, reader, needs_output=True)
 
