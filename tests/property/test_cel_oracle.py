@@ -204,6 +204,8 @@ PLAIN_WORDS = (
 )
 LETTERS = "abX12 ,'\"\\?`é日😀\n\t\r\0\x1f\x85\xa0\u2028\ufeff"
 SHORT = {"\n": "n", "\t": "t", "\r": "r", "\\": "\\", "'": "'", '"': '"', "`": "`", "?": "?", "\a": "a"}
+ALIKE = ("1", "1.0", "true", "'1'", "0", "0.0", "false", "null", "[1]", "[true]", "[]", "''")
+"""Values that a careless comparison takes for the same."""
 NUMERALS = ("12", "-7", "0", "45", "-100", "x", "", "1.5.2", "12a")
 ROW = {"id": INT, "name": TEXT, "ok": BOOL, "score": DOUBLE}
 """The keys of an object; in the context the last two may be absent."""
@@ -302,7 +304,7 @@ class Maker:
         if kind == "row":
             return self._row(0)
         if kind == "any":
-            return self.literal(self.pick(*SCALARS))
+            return Tree("leaf", self.pick(*ALIKE))
         return self.many(kind.partition(" ")[2], 0)
 
     def many(self, kind: str, depth: int) -> Tree:
@@ -438,9 +440,12 @@ class Maker:
         if how == "==":
             return self._equality(depth)
         if how == "<":
-            left = self.pick(INT, DOUBLE, TEXT, BOOL)
-            right = self.pick(INT, DOUBLE) if left in (INT, DOUBLE) else left
-            return Tree("binary", self.pick("<", "<=", ">", ">="), (self.make(left, depth), self.make(right, depth)))
+            kind = self.pick(INT, DOUBLE, TEXT, BOOL)
+            left = self.make(kind, depth)
+            # Where both sides are alike, "<" and "<=" part.
+            other = self.pick(INT, DOUBLE) if kind in (INT, DOUBLE) else kind
+            right = self.make(other, depth) if self.pick(True, False) else left
+            return Tree("binary", self.pick("<", "<=", ">", ">="), (left, right))
         if how == "in":
             return self._membership(depth)
         if how == "text":
@@ -453,9 +458,13 @@ class Maker:
         return self._part(BOOL, depth) if how == "at" else self.field(BOOL)
 
     def _equality(self, depth: int) -> Tree:
+        if self.pick(*[False] * 4, True):
+            return Tree("binary", self.pick("==", "!="), (self.literal("any"), self.literal("any")))
         left = self.pick(*SCALARS, "list int", "list text", "list any", "row")
         right = self.pick(left, left, left, *SCALARS, "list double")
-        return Tree("binary", self.pick("==", "!="), (self.make(left, depth), self.make(right, depth)))
+        one = self.make(left, depth)
+        other = self.make(right, depth) if self.pick(True, True, False) else one
+        return Tree("binary", self.pick("==", "!="), (one, other))
 
     def _membership(self, depth: int) -> Tree:
         if self.pick(True, False):
@@ -463,7 +472,7 @@ class Maker:
             key = Tree("leaf", self.pick("'id'", "'name'", '"absent"', "1", "true", "2.5"))
             return Tree("binary", "in", (key, self.make("row", depth)))
         kind = self.pick(INT, DOUBLE, TEXT, BOOL, NULL, "any")
-        item = self.make(self.pick(*SCALARS) if kind == "any" else kind, depth)
+        item = self.make(kind, depth)
         # A list, or what holds nothing at all; never by mistake an object, see above.
         how = self.pick("made", "made", "name", "name", "made", "text")
         group = Tree("leaf", "'text'") if how == "text" else None
