@@ -3,6 +3,9 @@
 Durations are whole milliseconds and points in time are ``datetime`` in UTC here; ``definition`` reads and writes the
 forms people type. A ``Workflow`` is plain data: its canonical bytes name it (``definition_hash``) and are what the
 store keeps, so that an execution goes on with the graph it began with.
+
+Structs of which there are many are ``gc=False``: they are trees, so counting references frees them, and the cycle
+collector need not walk through the ten thousands of them that a wide workflow is made of.
 """
 
 from __future__ import annotations
@@ -117,7 +120,7 @@ class Jitter(str, Enum):
     FULL = "full"
 
 
-class RetryPolicy(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class RetryPolicy(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """How an action's failures are retried.
 
     Attributes:
@@ -137,14 +140,14 @@ class RetryPolicy(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     non_retryable: tuple[str, ...] = ()
 
 
-class Join(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Join(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """When a node runs; ``count`` is the n of ``{at_least: n}`` and 0 for every other kind."""
 
     kind: JoinKind = JoinKind.ALL
     count: int = 0
 
 
-class Node(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One box of a workflow.
 
     Attributes:
@@ -191,7 +194,7 @@ class Node(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
         return f"{self.service}.{self.action}" if self.service else self.action
 
 
-class Connection(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Connection(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """An arrow from ``source`` to ``target``.
 
     Attributes:
@@ -280,7 +283,7 @@ class Severity(str, Enum):
     WARNING = "warning"
 
 
-class Problem(Struct, frozen=True, omit_defaults=True):
+class Problem(Struct, frozen=True, gc=False, omit_defaults=True):
     """One thing wrong with a document or an argument.
 
     Attributes:
@@ -308,7 +311,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
         return f"{place}{where}{self.message}{hint}"
 
 
-class StepError(Struct, frozen=True, omit_defaults=True):
+class StepError(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why a step or an execution failed.
 
     Attributes:
@@ -326,7 +329,7 @@ class StepError(Struct, frozen=True, omit_defaults=True):
     details: dict[str, JsonValue] = {}
 
 
-class StepState(Struct, frozen=True):
+class StepState(Struct, frozen=True, gc=False):
     """One step as a reader sees it.
 
     Attributes:
@@ -386,7 +389,7 @@ class ExecutionState(Struct, frozen=True):
     ended_at: datetime | None = None
 
 
-class HistoryEvent(Struct, frozen=True, omit_defaults=True):
+class HistoryEvent(Struct, frozen=True, gc=False, omit_defaults=True):
     """One committed event as a reader sees it.
 
     Attributes:
@@ -410,7 +413,7 @@ class HistoryEvent(Struct, frozen=True, omit_defaults=True):
     data: dict[str, JsonValue] = {}
 
 
-class ExecutionSummary(Struct, frozen=True):
+class ExecutionSummary(Struct, frozen=True, gc=False):
     """One row of a list of executions.
 
     Attributes:

@@ -9,21 +9,21 @@ from msgspec import Struct
 from treadle.model import JsonValue
 
 
-class Literal(Struct, frozen=True):
+class Literal(Struct, frozen=True, gc=False):
     """A constant scalar."""
 
     value: JsonValue
     at: int
 
 
-class Name(Struct, frozen=True):
+class Name(Struct, frozen=True, gc=False):
     """A root name or a variable of a macro."""
 
     name: str
     at: int
 
 
-class Member(Struct, frozen=True):
+class Member(Struct, frozen=True, gc=False):
     """``target.key``."""
 
     target: Node
@@ -31,7 +31,7 @@ class Member(Struct, frozen=True):
     at: int
 
 
-class Index(Struct, frozen=True):
+class Index(Struct, frozen=True, gc=False):
     """``target[key]``."""
 
     target: Node
@@ -39,7 +39,7 @@ class Index(Struct, frozen=True):
     at: int
 
 
-class Unary(Struct, frozen=True):
+class Unary(Struct, frozen=True, gc=False):
     """``!x`` and ``-x``."""
 
     operator: str
@@ -47,7 +47,7 @@ class Unary(Struct, frozen=True):
     at: int
 
 
-class Binary(Struct, frozen=True):
+class Binary(Struct, frozen=True, gc=False):
     """Every operator of two operands, ``&&``, ``||`` and ``in`` included."""
 
     operator: str
@@ -56,7 +56,7 @@ class Binary(Struct, frozen=True):
     at: int
 
 
-class Choice(Struct, frozen=True):
+class Choice(Struct, frozen=True, gc=False):
     """``condition ? yes : no``."""
 
     condition: Node
@@ -65,7 +65,7 @@ class Choice(Struct, frozen=True):
     at: int
 
 
-class Call(Struct, frozen=True):
+class Call(Struct, frozen=True, gc=False):
     """``f(a, b)``, or ``target.f(a)`` with the target as first argument and ``is_method``."""
 
     function: str
@@ -74,14 +74,14 @@ class Call(Struct, frozen=True):
     at: int
 
 
-class Items(Struct, frozen=True):
+class Items(Struct, frozen=True, gc=False):
     """``[a, b]``."""
 
     items: tuple[Node, ...]
     at: int
 
 
-class Entries(Struct, frozen=True):
+class Entries(Struct, frozen=True, gc=False):
     """``{"a": b}``."""
 
     entries: tuple[tuple[Node, Node], ...]

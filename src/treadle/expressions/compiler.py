@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from treadle.model import JsonValue
 
 
-class Reference(Struct, frozen=True):
+class Reference(Struct, frozen=True, gc=False):
     """A name that an expression reads, as far as its path is known before it runs.
 
     Attributes:
@@ -49,12 +49,21 @@ class Expression:
 
     __slots__ = ("_builds", "_is_metered", "_offset", "_run", "references", "source")
 
-    def __init__(self, source: str, run: Closure, compiler: _Compiler, offset: int) -> None:
+    def __init__(
+        self,
+        source: str,
+        run: Closure,
+        references: tuple[Reference, ...],
+        *,
+        is_metered: bool = False,
+        builds: bool = False,
+        offset: int = 0,
+    ) -> None:
         self.source = source
-        self.references = tuple(compiler.references)
+        self.references = references
         self._run = run
-        self._is_metered = compiler.is_metered
-        self._builds = compiler.builds
+        self._is_metered = is_metered
+        self._builds = builds
         self._offset = offset
 
     def evaluate(self, scope: Scope) -> JsonValue:
@@ -115,7 +124,15 @@ def compile_tree(tree: ast.Node, source: str, offset: int = 0) -> Expression:
         ExpressionError: It calls what is no function, or the tree is too deep; with the column in that text.
     """
     compiler = _Compiler(source)
-    return Expression(source, compiler.compile(tree), compiler, offset)
+    run = compiler.compile(tree)
+    found = tuple(compiler.references)
+    return Expression(source, run, found, is_metered=compiler.is_metered, builds=compiler.builds, offset=offset)
+
+
+def compile_path(source: str, root: str, *keys: str, offset: int = 0) -> Expression:
+    """Return what ``compile_tree`` gives for ``root.key.key``, without a tree: most references are of this form."""
+    reference = Reference(root, keys, guarded=False, text=source, column=offset + 1)
+    return Expression(source, closures.read_path(root, keys), (reference,), offset=offset)
 
 
 class _Compiler:

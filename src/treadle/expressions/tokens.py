@@ -12,7 +12,7 @@ from treadle.expressions.budget import DEFAULT
 from treadle.model import JsonValue
 
 
-class Token(Struct, frozen=True):
+class Token(Struct, frozen=True, gc=False):
     """One token.
 
     Attributes:
@@ -33,6 +33,9 @@ _NUMBER: Final = re.compile(r"0x[0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATORS: Final = ("&&", "||", "==", "!=", "<=", ">=", *"!<>+-*/%?:.,()[]{}")
 _LITERALS: Final[dict[str, JsonValue]] = {"true": True, "false": False, "null": None}
+WORDS: Final = frozenset({*_LITERALS, "in"})
+"""Names that are no names."""
+
 _ESCAPES: Final = {
     "n": "\n",
     "t": "\t",

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from treadle.model import Node
 
 
-class RunStep(Struct, frozen=True):
+class RunStep(Struct, frozen=True, gc=False):
     """Call the action of ``node`` and report what came of it as ``ActionReturned`` or ``ActionRaised``.
 
     Attributes:
@@ -29,7 +29,7 @@ class RunStep(Struct, frozen=True):
     parameters: Raw
 
 
-class CancelStep(Struct, frozen=True):
+class CancelStep(Struct, frozen=True, gc=False):
     """Cancel this attempt and report ``ActionCancelled`` when it has ended, or has been given up after the grace."""
 
     step: str
@@ -39,7 +39,7 @@ class CancelStep(Struct, frozen=True):
 Command: TypeAlias = RunStep | CancelStep
 
 
-class ReadyStep(Struct, frozen=True):
+class ReadyStep(Struct, frozen=True, gc=False):
     """A step that needs only a slot.
 
     Attributes:

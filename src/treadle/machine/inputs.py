@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from treadle.model import StepError
 
 
-class Input(Struct, frozen=True, kw_only=True):
+class Input(Struct, frozen=True, gc=False, kw_only=True):
     """Base of every input."""
 
     at: int

@@ -67,6 +67,7 @@ class PlanNode:
     """A node with everything that is known before an execution starts.
 
     Attributes:
+        action: Name under which its callable is registered; ``""`` for a node that calls nothing.
         indegree: Number of incoming connections.
         need: Active connections that meet the join; 0 for ``all``, which waits until every one is decided.
         outgoing: Outgoing connections in document order.
@@ -74,6 +75,7 @@ class PlanNode:
     """
 
     __slots__ = (
+        "action",
         "condition",
         "constant",
         "id",
@@ -92,6 +94,7 @@ class PlanNode:
         self.index = index
         self.id = node.id
         self.node = node
+        self.action = node.action_name
         self.is_trigger = node.type is NodeType.TRIGGER
         self.condition: Expression | None = compile_expression(node.condition) if node.condition else None
         self.parameters: Template = compile_template(node.parameters)

@@ -65,13 +65,15 @@ class Turn:
         state = self.state
         if state.fresh:
             if state.starts_steps:
-                index = state.plan.index
-                fresh = sorted({step: index[step] for step in state.fresh if step in state.ready}.items(), key=_order)
-                self.ready = (*self.ready, *(ReadyStep(step, order) for step, order in fresh))
+                index, ready = state.plan.index, state.ready
+                fresh = [ReadyStep(step, index[step]) for step in dict.fromkeys(state.fresh) if step in ready]
+                if len(fresh) > 1:
+                    fresh.sort(key=_order)
+                self.ready = (*self.ready, *fresh) if self.ready else fresh
             state.fresh.clear()
         state.root.agenda.clear()
         return self
 
 
-def _order(entry: tuple[str, int]) -> int:
-    return entry[1]
+def _order(step: ReadyStep) -> int:
+    return step.order

@@ -28,7 +28,7 @@ class Answer(str, Enum):
     """Another turn has that number, or the one before it is missing; nothing was written."""
 
 
-class IndexRow(Struct, frozen=True):
+class IndexRow(Struct, frozen=True, gc=False):
     """What a list shows of an execution, written with the turn that changes it.
 
     Attributes:
@@ -50,7 +50,7 @@ class IndexRow(Struct, frozen=True):
     tags: dict[str, str] = {}
 
 
-class Turn(Struct, frozen=True):
+class Turn(Struct, frozen=True, gc=False):
     """What one execution's machine did with what had arrived: one row of the log.
 
     Attributes:
@@ -70,7 +70,7 @@ class Turn(Struct, frozen=True):
     definition: bytes | None = None
 
 
-class StoredTurn(Struct, frozen=True):
+class StoredTurn(Struct, frozen=True, gc=False):
     """A committed turn, checked against its checksum.
 
     Attributes:
@@ -84,7 +84,7 @@ class StoredTurn(Struct, frozen=True):
     cursor: int
 
 
-class Appended(Struct, frozen=True):
+class Appended(Struct, frozen=True, gc=False):
     """The answer for one turn.
 
     Attributes:
@@ -95,7 +95,7 @@ class Appended(Struct, frozen=True):
     cursor: int = 0
 
 
-class Listed(Struct, frozen=True):
+class Listed(Struct, frozen=True, gc=False):
     """One row of a list; ``number`` grows with each new execution and is the key of the page after it."""
 
     number: int

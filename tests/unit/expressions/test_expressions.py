@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from treadle.errors import ExpressionError
@@ -193,6 +193,37 @@ def test_a_template_keeps_types_joins_text_and_reads_nothing_twice() -> None:
     }
     assert compile_template("${x}").resolve(Names(x="${n}")) == "${n}"
     assert compile_template("${'}' + \"}\"}!").resolve(NAMES) == "}}!"
+
+
+@given(st.lists(st.text("ab_1", min_size=1, max_size=3), min_size=1, max_size=4), st.sampled_from(["", " ", "\n\t"]))
+@example(["true"], "")
+@example(["in"], "")
+@example(["a", "null"], " ")
+@example(["a"] * 128, "")
+@example(["a"] * 129, "")
+@example(["a" * 4_094], "")
+@example(["a" * 4_095], "")
+@example(["a" * 4_096], "")
+def test_a_plain_reference_in_a_text_is_what_the_parser_makes_of_it(names: list[str], space: str) -> None:
+    """Short references in texts are read without the parser; in parentheses they are read with it."""
+
+    def outcome(text: str, shift: int) -> Any:
+        try:
+            template = compile_template(text)
+        except ExpressionError:
+            return "refused"
+        found = [(one.root, one.path, one.guarded, one.text, one.column - shift) for one in template.references]
+        try:
+            return found, template.resolve(Names(a={"b": {"a": 1}, "a": [2]}, b=3))
+        except MissingNameError as error:
+            return found, error.path, error.root
+
+    path = space + ".".join(names) + space
+    if len(path) < 4_000:
+        assert outcome(f"${{{path}}}", 0) == outcome(f"${{({path})}}", 1)
+    else:
+        fits = len(path) < 4_096  # the closing brace counts
+        assert isinstance(outcome(f"${{{path}}}", 0), tuple) is fits
 
 
 def test_a_constant_template_gives_a_new_value_each_time() -> None:

@@ -41,8 +41,10 @@ class _Queue:
 
     @property
     def may_start(self) -> bool:
+        if not self.steps:
+            return False
         limit = self.execution.limit
-        return bool(self.steps) and (limit is None or self.held < limit)
+        return limit is None or self.held < limit
 
 
 class Admission:
@@ -109,7 +111,7 @@ class Admission:
         return queue.execution, step
 
     def _enqueue(self, queue: _Queue) -> None:
-        if queue.may_start and not queue.is_queued:
+        if not queue.is_queued and queue.may_start:
             queue.is_queued = True
             self._turns.setdefault(queue.execution.priority, deque()).append(queue)
 

@@ -240,7 +240,7 @@ class TurnLoop:
         """Hand ready steps to admission; one whose action nobody registered waits and is named in ``health``."""
         known: list[ReadyStep] = []
         for ready in steps:
-            name = resident.state.plan.nodes[ready.order].node.action_name
+            name = resident.state.plan.nodes[ready.order].action
             if name in self._registry:
                 known.append(ready)
             else:
@@ -304,20 +304,29 @@ class TurnLoop:
     def _admit(self, turns: dict[Resident, Turn]) -> None:
         """Fill the slots. A step that does not start after all gives its slot to the next one."""
         now = self._clock.now_ms()
-        while (chosen := self._admission.choose()) is not None:
-            resident, step = chosen
+        while chosen := self._choose():
+            for resident, steps in chosen.items():
+                turn = turns.get(resident)
+                if turn is None:
+                    turn = turns[resident] = Turn(resident.state)
+                offered = len(turn.ready)
+                start(resident.state, steps, at=now, turn=turn)
+                for step in steps:
+                    if step not in resident.state.in_flight:
+                        self._admission.release(resident)
+                if not resident.state.starts_steps:
+                    self._admission.withdraw(resident)
+                elif len(turn.ready) > offered:
+                    self._offer(resident, turn.ready[offered:])
+
+    def _choose(self) -> dict[Resident, list[str]]:
+        """Take the slots that are free for ready steps, and return those steps by execution."""
+        chosen: dict[Resident, list[str]] = {}
+        while (one := self._admission.choose()) is not None:
+            resident, step = one
             assert isinstance(resident, Resident)  # what was offered
-            turn = turns.get(resident)
-            if turn is None:
-                turn = turns[resident] = Turn(resident.state)
-            started, offered = len(turn.commands), len(turn.ready)
-            start(resident.state, (step,), at=now, turn=turn)
-            if not any(type(one) is RunStep and one.step == step for one in turn.commands[started:]):
-                self._admission.release(resident)
-            if not resident.state.starts_steps:
-                self._admission.withdraw(resident)
-            elif len(turn.ready) > offered:
-                self._offer(resident, turn.ready[offered:])
+            chosen.setdefault(resident, []).append(step)
+        return chosen
 
     async def _append(self, rows: Sequence[Row]) -> Sequence[StoredTurn]:
         """Write turns, and return them as they are stored if anybody wants to see them."""
