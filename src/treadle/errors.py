@@ -12,6 +12,7 @@
     │   ├── StoreLockedError   another process runs this file            .path .pid
     │   └── QuarantineError    one execution's log is damaged            .path .execution_id
     ├── UnavailableError       no engine answered in time                .path .pid
+    ├── OverloadedError        the engine is behind; start again later   .limit
     └── ReplayError            log and definition disagree               .execution_id .sequence
 
 Each has a stable ``code`` for HTTP, the command line and logs. Ids are attributes; nobody parses messages. Every
@@ -173,6 +174,25 @@ class UnavailableError(TreadleError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class OverloadedError(TreadleError):
+    """The engine is behind: it has as many executions in hand as it takes. Nothing was started; start again later.
+
+    Attributes:
+        limit: ``Settings.active_executions``.
+    """
+
+    code = "overloaded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"the engine is behind: {self.limit:,} executions have steps that run or wait for a slot; try again later"
+        )
 
 
 class ReplayError(TreadleError):

@@ -30,6 +30,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         max_payload_bytes: Encoded bytes of one input, one step's parameters or one step's output.
         max_error_chars: Characters kept of an error's message.
         step_threads: Threads for sync actions; 0 means as many as ``max_concurrent_steps``.
+        active_executions: Executions with steps that run or wait for a slot; a start beyond it waits.
+        start_wait_ms: How long a start waits for that before it is refused.
+        idle_executions: Executions that only wait and are kept in memory; one more leaves it until something happens.
         grace_ms: Wait for attempts in flight at close, and for a cancelled body to end.
         store_retry_ms: Wait before a failing store is tried again.
         inbox_poll_ms: Between two looks of the engine into the folder where other processes leave their commands.
@@ -42,6 +45,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     max_payload_bytes: int = 4 * 1024 * 1024
     max_error_chars: int = 4_000
     step_threads: int = 0
+    active_executions: int = 10_000
+    start_wait_ms: int = 60_000
+    idle_executions: int = 1_000
     grace_ms: int = 10_000
     store_retry_ms: int = 500
     inbox_poll_ms: int = 200

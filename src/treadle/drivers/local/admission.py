@@ -65,6 +65,10 @@ class Admission:
         """Return how many slots are held."""
         return self._held
 
+    def __contains__(self, execution: Admitted) -> bool:
+        """Tell whether an execution has ready steps or holds slots."""
+        return execution in self._queues
+
     def offer(self, execution: Admitted, steps: Iterable[ReadyStep]) -> None:
         """Add ready steps of an execution."""
         queue = self._queues.get(execution)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -114,7 +113,7 @@ class LocalDriver(LogReads):
 
         One that goes on with some executions only leaves the others to the engine that will run them.
         """
-        if self._recovers_all or self._turns.get(execution_id) is not None:
+        if self._recovers_all or execution_id in self._turns.residents:
             return True
         row = await self._log.get(execution_id)
         return row is None or not row.is_open
@@ -122,9 +121,11 @@ class LocalDriver(LogReads):
     async def _recover(self, wanted: Collection[str] | None) -> None:
         before: int | None = None
         while rows := await self._log.list(Filter(is_open=True), limit=1_000, before=before):
-            for row in rows:
-                if wanted is None or row.execution_id in wanted:
-                    await self._turns.take_up(row.execution_id)
+            for name in [row.execution_id for row in rows if wanted is None or row.execution_id in wanted]:
+                if self._turns.residents.has_room:
+                    await self._turns.residents.take_up(name)
+                else:
+                    self._turns.residents.fetch([name])
             before = rows[-1].number
 
     # -- verbs
@@ -135,14 +136,14 @@ class LocalDriver(LogReads):
         if not self._turns.health.ok:
             raise StoreError(self._turns.health.reason, self._log.path)
         plan = self._plans.of(order.workflow)
-        known = self._turns.get(order.execution_id)
-        if known is None and not order.has_new_id and await self._log.get(order.execution_id) is not None:
-            known = await self._turns.loaded(order.execution_id)
-        known = known or self._turns.get(order.execution_id)
+        known = await self._known(order)
+        if known is None and await self._turns.residents.room():
+            known = await self._known(order)
         if known is not None:
+            self._turns.residents.let_start()  # it needs no room after all
             return await self._start_again(known, order, plan.definition_hash)
         resident = Resident(order.execution_id, State(plan), 0, encode_workflow(order.workflow))
-        self._turns.add(resident)
+        self._turns.residents.add(resident)
         request = StartRequested(
             execution_id=order.execution_id,
             input=order.input,
@@ -152,6 +153,14 @@ class LocalDriver(LogReads):
         )
         await self._turns.ask(resident, request)
         return order.execution_id
+
+    async def _known(self, order: Order) -> Resident | None:
+        """Return the execution of that id, if there is one."""
+        residents = self._turns.residents
+        known = residents.get(order.execution_id)
+        if known is None and not order.has_new_id and await self._log.get(order.execution_id) is not None:
+            known = await residents.loaded(order.execution_id)
+        return known or residents.get(order.execution_id)
 
     async def _start_again(self, known: Resident, order: Order, name: str) -> str:
         if not known.state.created_at:  # another start of the same id is on its way to the log
@@ -165,19 +174,19 @@ class LocalDriver(LogReads):
 
     async def pause(self, execution_id: str, request: str = "") -> bool:
         """Start nothing new."""
-        resident = await self._turns.loaded(execution_id)
+        resident = await self._turns.residents.loaded(execution_id)
         return await self._turns.ask(resident, PauseRequested(request=request, at=self._clock.now_ms()))
 
     async def resume(self, execution_id: str, inputs: Raw | None, request: str = "") -> bool:
         """Go on."""
-        resident = await self._turns.loaded(execution_id)
+        resident = await self._turns.residents.loaded(execution_id)
         if inputs is not None:
             self._check_inputs(resident, inputs)
         return await self._turns.ask(resident, ResumeRequested(inputs=inputs, request=request, at=self._clock.now_ms()))
 
     async def cancel(self, execution_id: str, reason: str, request: str = "") -> bool:
         """Begin to cancel."""
-        resident = await self._turns.loaded(execution_id)
+        resident = await self._turns.residents.loaded(execution_id)
         now = self._clock.now_ms()
         return await self._turns.ask(resident, CancelExecutionRequested(reason=reason, request=request, at=now))
 
@@ -196,19 +205,12 @@ class LocalDriver(LogReads):
 
     async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:
         """Return the state once there is nothing to wait for."""
-        resident = await self._turns.loaded(execution_id)
-        if resident.state.ended_at and self._turns.is_settled(resident):
-            return snapshot(resident.state)
-        self._turns.check_lives()
-        waiter: asyncio.Future[ExecutionState] = asyncio.get_running_loop().create_future()
-        resident.waiters.append((waiter, until_ended))
-        if resident.rests:
-            self._turns.put(resident, TimeReached(at=self._clock.now_ms()))  # the loop answers, between two turns
-        return await waiter
+        resident = await self._turns.residents.loaded(execution_id)
+        return await self._turns.wait(resident, until_ended=until_ended)
 
     async def state(self, execution_id: str) -> ExecutionState:
         """Return what is committed."""
-        resident = self._turns.get(execution_id)
+        resident = self._turns.residents.get(execution_id)
         if resident is not None and self._turns.is_settled(resident):
             return snapshot(resident.state)
         return await super().state(execution_id)

@@ -25,6 +25,7 @@ class Resident:
         sequence: Number of its last turn in the log.
         definition: Canonical bytes of the definition until the first turn is committed, then None.
         arrived: Inputs not yet fed to the machine, each with the future of who waits for its verdict.
+        waiters: Who waits for it to rest (False) or to end (True).
     """
 
     __slots__ = ("arrived", "definition", "id", "indexed", "sequence", "state", "waiters")
@@ -36,7 +37,7 @@ class Resident:
         self.definition = definition
         self.indexed: ExecutionStatus | None = state.status if sequence else None
         self.arrived: list[tuple[AnyInput, asyncio.Future[bool] | None]] = []
-        self.waiters: list[tuple[asyncio.Future[ExecutionState], bool]] = []
+        self.waiters: dict[asyncio.Future[ExecutionState], bool] = {}
 
     @property
     def priority(self) -> int:
@@ -75,7 +76,8 @@ class Resident:
         if not self.waiters or not (ended or self.rests):
             return
         found = snapshot(self.state)
-        for waiter, until_ended in self.waiters:
-            if (ended or not until_ended) and not waiter.done():
-                waiter.set_result(found)
-        self.waiters = [one for one in self.waiters if not one[0].done()]
+        for waiter, until_ended in list(self.waiters.items()):
+            if ended or not until_ended:
+                del self.waiters[waiter]
+                if not waiter.done():
+                    waiter.set_result(found)

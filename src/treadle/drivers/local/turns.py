@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from treadle.drivers.local.admission import Admission
 from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.resident import Resident
+from treadle.drivers.local.residents import Residents
 from treadle.drivers.local.steps import Bodies, interrupted
 from treadle.drivers.local.threads import Threads
 from treadle.drivers.local.timers import Timers
 from treadle.drivers.protocol import Health
-from treadle.errors import NotFoundError, QuarantineError, StoreError, TreadleError
-from treadle.machine import CancelStep, RunStep, State, Turn, advance, encode_events, start
+from treadle.errors import QuarantineError, StoreError, TreadleError
+from treadle.machine import CancelStep, RunStep, State, Turn, advance, encode_events, snapshot, start
 from treadle.machine.commands import ReadyStep
 from treadle.machine.inputs import TimeReached
 from treadle.store.protocol import Answer, StoredTurn
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from treadle.drivers.local.clock import Clock
     from treadle.feed import Feed
     from treadle.machine.inputs import AnyInput
+    from treadle.model import ExecutionState
     from treadle.settings import Settings
     from treadle.store.protocol import Store
 
@@ -74,11 +76,10 @@ class TurnLoop:
         self._admission = Admission(max_concurrent_steps)
         self._threads = Threads(settings.step_threads or max_concurrent_steps)
         self._timers = Timers(clock, self._time_reached)
-        self._residents: dict[str, Resident] = {}
+        self.residents = Residents(store, plans, settings, self._go_on)
         self._arrived: dict[Resident, None] = {}
         self._taken: dict[Resident, _Arrived] = {}
-        self._unregistered: dict[str, list[tuple[Resident, ReadyStep]]] = {}
-        self._quarantined: dict[str, str] = {}
+        self._unregistered: dict[str, None] = {}
         self._failure = ""
         self._defect: TreadleError | None = None
         self._loop: asyncio.Task[None] | None = None
@@ -106,6 +107,7 @@ class TurnLoop:
             return
         loop, self._loop = self._loop, None
         self._is_admitting = False
+        await self.residents.stop()
         await self._bodies.drain(grace)
         loop.cancel()
         await asyncio.wait([loop])
@@ -116,11 +118,12 @@ class TurnLoop:
 
     def refuse_all(self, error: TreadleError) -> None:
         """Tell everyone who still waits that no answer will come."""
-        for resident in {**self._residents, **{one.id: one for one in self._taken}}.values():
+        self.residents.refuse_starts(error)
+        for resident in {one.id: one for one in (*self.residents, *self._taken)}.values():
             self._refuse(resident, error)
 
     def _refuse(self, resident: Resident, error: TreadleError) -> None:
-        for waiter, _ in resident.waiters:
+        for waiter in resident.waiters:
             if not waiter.done():
                 waiter.set_exception(error)
         for _, verdict in (*self._taken.get(resident, ()), *resident.arrived):
@@ -133,7 +136,7 @@ class TurnLoop:
         return Health(
             ok=not self._failure,
             reason=self._failure,
-            quarantined=dict(self._quarantined),
+            quarantined=dict(self.residents.quarantined),
             unregistered=tuple(self._unregistered),
         )
 
@@ -151,30 +154,6 @@ class TurnLoop:
 
     # -- executions in memory
 
-    def get(self, execution_id: str) -> Resident | None:
-        """Return an execution if it is in memory."""
-        return self._residents.get(execution_id)
-
-    def add(self, resident: Resident) -> None:
-        """Hold a new execution."""
-        self._residents[resident.id] = resident
-
-    async def take_up(self, execution_id: str) -> Resident | None:
-        """Load an execution and go on with it; one that is damaged is set aside by name. None: unknown or damaged.
-
-        One that has ended is returned and does not stay in memory.
-        """
-        try:
-            found = await load(self._store, self._plans, execution_id)
-        except QuarantineError as error:
-            self._quarantined[execution_id] = error.args[0]
-            _logger.error("%s", error)  # noqa: TRY400 - the traceback says nothing to whoever reads it
-            return None
-        if found is not None and execution_id not in self._residents and not found.state.ended_at:
-            self._residents[execution_id] = found
-            self._go_on(found)
-        return self._residents.get(execution_id, found)
-
     def _go_on(self, resident: Resident) -> None:
         """Offer what is ready, report attempts that no longer run, set the timer."""
         state = resident.state
@@ -185,23 +164,7 @@ class TurnLoop:
         if state.starts_steps:
             self._offer(resident, [ReadyStep(step, state.plan.index[step]) for step in state.ready])
             self._signal()
-        self._timers.set(resident.id, state.wake_at())
-        if state.ending is not None:
-            self.put(resident, TimeReached(at=now))
-
-    async def loaded(self, execution_id: str) -> Resident:
-        """Return an execution, read back from the log if need be.
-
-        Raises:
-            NotFoundError: No such execution.
-            QuarantineError: Its log is damaged.
-        """
-        resident = self._residents.get(execution_id) or await self.take_up(execution_id)
-        if resident is None:
-            if execution_id in self._quarantined:
-                raise QuarantineError(self._quarantined[execution_id], self._store.path, execution_id)
-            raise NotFoundError("execution", execution_id)
-        return resident
+        self.put(resident, TimeReached(at=now))  # what was due while it was away, or is on its way to its end
 
     def is_settled(self, resident: Resident) -> bool:
         """Tell whether the state in memory is committed: not while a turn of it is being written, or in doubt."""
@@ -211,14 +174,20 @@ class TurnLoop:
 
     def _freed(self, resident: Resident) -> None:
         self._admission.release(resident)
+        if resident not in self._taken:
+            self._let_rest(resident)
         self._signal()
 
     def _time_reached(self, keys: Sequence[str]) -> None:
         now = self._clock.now_ms()
+        away: list[str] = []
         for key in keys:
-            resident = self._residents.get(key)
-            if resident is not None:
+            resident = self.residents.get(key)
+            if resident is None:
+                away.append(key)
+            else:
                 self.put(resident, TimeReached(at=now))
+        self.residents.fetch(away)
 
     async def ask(self, resident: Resident, request: AnyInput) -> bool:
         """Feed a request and return whether it was accepted, once that is durable."""
@@ -227,10 +196,30 @@ class TurnLoop:
         self.put(resident, request, verdict)
         return await verdict
 
+    async def wait(self, resident: Resident, *, until_ended: bool) -> ExecutionState:
+        """Return the state of an execution once it has ended or (unless ``until_ended``) rests in PAUSED."""
+        if resident.state.ended_at and self.is_settled(resident):
+            return snapshot(resident.state)
+        self.check_lives()
+        waiter: asyncio.Future[ExecutionState] = asyncio.get_running_loop().create_future()
+        resident.waiters[waiter] = until_ended
+        self._look_again(resident)
+        try:
+            return await waiter
+        finally:
+            if resident.waiters.pop(waiter, None) is not None:
+                self._look_again(resident)
+
+    def _look_again(self, resident: Resident) -> None:
+        """Have the loop look at an idle execution: whether it rests, and whether it may leave memory."""
+        if self.residents.is_idle(resident):
+            self.put(resident, TimeReached(at=self._clock.now_ms()))
+
     def put(self, resident: Resident, arrived: AnyInput, verdict: asyncio.Future[bool] | None = None) -> None:
         """Feed the machine in the next turn; ``verdict`` is told whether it was accepted, once that is durable."""
         resident.arrived.append((arrived, verdict))
         self._arrived[resident] = None
+        self.residents.note(resident, is_idle=False)
         self._signal()
 
     def _signal(self) -> None:
@@ -244,7 +233,7 @@ class TurnLoop:
             if name in self._registry:
                 known.append(ready)
             else:
-                self._unregistered.setdefault(name, []).append((resident, ready))
+                self._unregistered[name] = None
                 _logger.warning("step %r of %r waits: no action %r is registered", ready.step, resident.id, name)
         if known:
             self._admission.offer(resident, known)
@@ -364,13 +353,15 @@ class TurnLoop:
             self._bodies.cancel(resident, command.step, command.attempt)
 
     def _let_rest(self, resident: Resident) -> None:
-        """Set the timer of an execution; let an ended one leave memory."""
-        if resident.state.ended_at and not resident.arrived:
-            self._timers.set(resident.id, None)
-            if self._residents.get(resident.id) is resident:
-                del self._residents[resident.id]
+        """Let an ended execution leave memory; set the timer of any other, and say whether it only waits."""
+        if resident.arrived:
+            return
+        state = resident.state
+        self._timers.set(resident.id, state.wake_at())
+        if state.ended_at:
+            self.residents.remove(resident)
         else:
-            self._timers.set(resident.id, resident.state.wake_at())
+            self.residents.note(resident, is_idle=not state.in_flight and resident not in self._admission)
 
     # -- when the log fails
 
@@ -385,6 +376,7 @@ class TurnLoop:
 
     async def _recover_store(self, error: StoreError) -> None:
         self._failure = str(error)
+        self.residents.refuse_starts(error)
         _logger.error("the log cannot be written, no work is taken: %s", error)
         doubtful = list(self._arrived)
         while self._failure:
@@ -403,12 +395,12 @@ class TurnLoop:
 
     def _set_aside(self, resident: Resident, error: QuarantineError) -> None:
         _logger.error("%s", error)
-        self._quarantined[resident.id] = error.args[0]
+        self.residents.quarantined[resident.id] = error.args[0]
         self._refuse(resident, error)
         resident.arrived.clear()
         self._arrived.pop(resident, None)
         self._timers.set(resident.id, None)
-        self._residents.pop(resident.id, None)
+        self.residents.remove(resident)
 
     async def _fold_again(self, resident: Resident) -> None:
         """Replace the state in memory by what the log says; set an execution aside whose log is damaged."""
