@@ -118,11 +118,13 @@ class Client:
     async def _answer(self, name: str) -> Reply | None:
         """Wait for the engine's answer; not at all where no engine runs."""
         until = asyncio.get_running_loop().time() + self._timeout.total_seconds()
-        while (reply := await asyncio.to_thread(self._inbox.fetch, name)) is None:
-            if self.engine_pid is None or asyncio.get_running_loop().time() > until:
-                return None
+        while True:
+            # Before the look for an answer: an engine may give it as its last act.
+            is_over = self.engine_pid is None or asyncio.get_running_loop().time() > until
+            reply = await asyncio.to_thread(self._inbox.fetch, name)
+            if reply is not None or is_over:
+                return reply
             await asyncio.sleep(POLL_SECONDS)
-        return reply
 
     def _unavailable(self, letter: Letter) -> UnavailableError:
         pid = self.engine_pid

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Sequence
 
+    from treadle.store.protocol import Listed
+
 LITTLE_ROOM: Final = 100 * 1024 * 1024
 LARGE_WAL: Final = 64 * 1024 * 1024
 SAFE_SQLITE: Final = (3, 51, 3)
@@ -84,25 +86,32 @@ async def _executions(reader: SqliteReader) -> tuple[dict[str, str], Counter[str
     plans = Plans(reader)
     damaged: dict[str, str] = {}
     counts: Counter[str] = Counter()
-    async for execution_id, status in _all(reader):
-        counts[status] += 1
-        try:
-            found = await load(reader, plans, execution_id)
-        except QuarantineError as error:
-            damaged[execution_id] = str(error.args[0])
-        except StoreError as error:
-            damaged[execution_id] = str(error)
-        else:
-            if found is not None and found.state.status.value != status:
-                damaged[execution_id] = f"the list says {status}, its log {found.state.status.value}"
+    async for row in _all(reader):
+        counts[row.status or "unreadable"] += 1
+        why = row.damage or await _damage(reader, plans, row)
+        if why:
+            damaged[row.execution_id] = why
     return damaged, counts
 
 
-async def _all(reader: SqliteReader) -> AsyncIterator[tuple[str, str]]:
+async def _damage(reader: SqliteReader, plans: Plans, row: Listed) -> str:
+    """Return what is wrong with the log of one execution, or between it and its row; ``""`` where nothing is."""
+    try:
+        found = await load(reader, plans, row.execution_id)
+    except QuarantineError as error:
+        return str(error.args[0])
+    except StoreError as error:
+        return str(error)
+    if found is None or found.state.status.value == row.status:
+        return ""
+    return f"the list says {row.status}, its log {found.state.status.value}"
+
+
+async def _all(reader: SqliteReader) -> AsyncIterator[Listed]:
     before: int | None = None
     while rows := await reader.list(limit=1_000, before=before):
         for row in rows:
-            yield row.execution_id, row.status
+            yield row
         before = rows[-1].number
 
 

@@ -200,6 +200,59 @@ async def test_a_changed_or_missing_turn_is_named_and_other_executions_can_be_re
 
 
 @pytest.mark.parametrize(
+    "damage",
+    [
+        "tags = '{'",
+        "tags = '[1]'",
+        "tags = 7",
+        "status = x'00ff'",
+        "created_ms = 'soon'",
+        "ended_ms = 'never'",
+        "is_open = 'maybe'",
+    ],
+)
+async def test_a_damaged_row_of_the_list_says_so_and_the_others_are_listed(tmp_path: Path, damage: str) -> None:
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    await store.append([first("a", tags={"k": "v"}), first("b", tags={"k": "v"})])
+    with sqlite3.connect(tmp_path / "log.db") as other:
+        other.execute(f"update executions set {damage} where number = 1")
+    other.close()
+    b, a = await store.list()
+    assert (b.execution_id, b.damage, b.tags) == ("b", "", {"k": "v"})
+    assert (a.execution_id, bool(a.damage), a.tags) == ("a", True, {})
+    assert [row.execution_id for row in await store.list(Filter(tags={"k": "v"}))][:1] == ["b"]
+    await store.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+async def test_a_file_that_goes_while_it_is_written_is_seen_before_anything_is_acknowledged(
+    tmp_path: Path, suffix: str, how: str
+) -> None:
+    path, aside = tmp_path / f"log.db{suffix}", tmp_path / "aside"
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    await store.append([first("a")])
+    path.rename(aside)
+    if how == "replaced":
+        path.write_bytes(aside.read_bytes())
+    with pytest.raises(StoreError, match=f"was {how} while the engine runs"):
+        await store.append([first("b")])
+    with pytest.raises(StoreError):
+        await store.append([first("c")])
+    if not suffix:
+        with pytest.raises(StoreError, match="was removed or replaced"):
+            await store.reopen()
+        assert path.exists() is (how == "replaced")
+    aside.rename(path)
+    await store.reopen()
+    answers = await store.append([first("a"), first("b")])
+    assert answers[0].answer is Answer.DUPLICATE
+    await store.close()
+
+
+@pytest.mark.parametrize(
     ("prepare", "message"),
     [
         ("pragma application_id = 1953653868; pragma user_version = 99", "newer treadle"),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import treadle
 from treadle import (
     Client,
     ExecutionStatus,
@@ -278,3 +279,46 @@ async def test_what_an_engine_that_was_killed_had_committed_is_readable(tmp_path
     async with client(tmp_path) as beside:
         kinds = [event.kind for event in await beside.state_manager.history("one")]
     assert kinds == ["ExecutionCreated", "ExecutionStarted", "StepStarted"]
+
+
+async def test_an_execution_whose_row_in_the_list_is_damaged_is_listed_by_its_log_and_named_by_doctor(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = Held()
+    async with held.engine(tmp_path) as engine:
+        for name in ("one", "two", "three"):
+            await engine.run_workflow(ASKS, {"x": 1}, execution_id=name, tags={"k": name})
+    with contextlib.closing(sqlite3.connect(tmp_path / "t.db", isolation_level=None)) as other:
+        other.execute("update executions set tags = '{', status = 'DONE' where execution_id = 'one'")
+        other.execute("update executions set status = 'WELL' where execution_id = 'two'")
+        other.execute("update turns set events = x'00' where execution = 2")
+    async with client(tmp_path) as beside:
+        rows, _ = await beside.state_manager.list_executions()
+    found = [(row.execution_id, row.status, row.tags) for row in rows]
+    assert found == [
+        ("three", ExecutionStatus.COMPLETED, {"k": "three"}),
+        ("one", ExecutionStatus.COMPLETED, {"k": "one"}),
+    ]
+    assert "execution 'two' is not listed" in caplog.text
+    async with held.engine(tmp_path) as engine:
+        assert (await engine.run_workflow(ASKS, {"x": 2})).output == 2
+    diagnosis = await treadle.diagnose(tmp_path / "t.db")
+    assert diagnosis.is_whole is False
+    assert sorted(diagnosis.damaged) == ["one", "two"]
+
+
+async def test_an_engine_whose_file_is_moved_away_says_so_and_goes_on_when_it_is_put_back(tmp_path: Path) -> None:
+    held = Held()
+    async with asyncio.timeout(20), held.engine(tmp_path) as engine:
+        await engine.start_workflow(CHAIN, execution_id="one")
+        await held.started.wait()
+        (tmp_path / "t.db").rename(tmp_path / "aside")
+        held.gate.set()
+        while engine.health.ok:  # noqa: ASYNC110 - health is looked at, it does not call
+            await asyncio.sleep(0.005)
+        assert "was removed" in engine.health.reason
+        with pytest.raises(StoreError, match="was removed"):
+            await engine.start_workflow(CHAIN)
+        (tmp_path / "aside").rename(tmp_path / "t.db")
+        state = await engine.wait("one")
+    assert (state.status, state.output, state.steps["a"].attempt) == (ExecutionStatus.COMPLETED, "acted", 1)

@@ -399,3 +399,24 @@ async def test_a_result_that_comes_after_the_timeout_is_noted_and_not_used(place
         None,
         "b",
     )
+
+
+@pytest.mark.parametrize(
+    ("schemas", "calls", "message"),
+    [
+        ({"input_schema": {"properties": {"name": {"type": "integer"}}}}, [], "parameters.name: "),
+        ({"output_schema": {"type": "integer"}}, ["a"], "output: "),
+    ],
+)
+async def test_what_breaks_the_schema_of_a_step_fails_it_for_good(
+    place: str, schemas: dict[str, Any], calls: list[str], message: str
+) -> None:
+    """Parameters are looked at before the action is called."""
+    bench = Bench()
+    async with WorkflowEngine(store=place, actions=bench.actions) as engine:
+        state = await engine.run_workflow({"id": "w", "nodes": [node("a", **schemas)]})
+        fits = await engine.run_workflow({"id": "w", "nodes": [node("b", **dict.fromkeys(schemas, True))]})
+    assert (state.status, state.steps["a"].attempt, bench.calls) == (ExecutionStatus.FAILED, 1, [*calls, "b"])
+    assert state.error is not None
+    assert (state.error.type, state.error.message.startswith(message)) == ("ValidationError", True)
+    assert fits.status is ExecutionStatus.COMPLETED

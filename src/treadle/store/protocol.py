@@ -96,7 +96,12 @@ class Appended(Struct, frozen=True, gc=False):
 
 
 class Listed(Struct, frozen=True, gc=False):
-    """One row of a list; ``number`` grows with each new execution and is the key of the page after it."""
+    """One row of a list; ``number`` grows with each new execution and is the key of the page after it.
+
+    Attributes:
+        damage: What is wrong with the row itself; then only ``number`` and ``execution_id`` count, and the log tells
+            the rest. ``""`` where nothing is.
+    """
 
     number: int
     execution_id: str
@@ -107,6 +112,7 @@ class Listed(Struct, frozen=True, gc=False):
     created_ms: int
     ended_ms: int | None
     tags: dict[str, str]
+    damage: str = ""
 
 
 class Filter(Struct, frozen=True):

@@ -6,6 +6,8 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from treadle.errors import QuarantineError, StoreError
 from treadle.store.chain import first_link, link
 from treadle.store.protocol import Filter, Listed, StoredTurn
@@ -23,7 +25,8 @@ _LIST = f"""select {_COLUMNS} from executions where (:before is null or number <
 and (:workflow = '' or workflow_id = :workflow) and (:open is null or is_open = :open)
 and (:statuses = '[]' or status in (select value from json_each(:statuses)))
 and not exists (select 1 from json_each(:tags) wanted where not exists
-  (select 1 from json_each(executions.tags) has where has.key = wanted.key and has.value = wanted.value))
+  (select 1 from json_each(iif(json_valid(executions.tags), executions.tags, 'null')) has
+   where has.key = wanted.key and has.value = wanted.value))
 order by number desc limit :limit"""  # noqa: S608 - constant columns
 FORMATS = (1,)
 """Formats of the events' bytes that this version reads."""
@@ -114,15 +117,19 @@ class Reading:
 
 
 def _listed(row: tuple[Any, ...]) -> Listed:
+    """Return a row of the table; one that was damaged says so, so that the others can still be listed."""
     number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags = row
-    return Listed(
-        number,
-        execution_id,
-        workflow_id,
-        definition_hash,
-        status,
-        bool(is_open),
-        created_ms,
-        ended_ms,
-        json.loads(tags),
-    )
+    values = (workflow_id, definition_hash, status, is_open, created_ms, ended_ms, _decode_tags(tags))
+    try:
+        plain = msgspec.convert(values, tuple[str, str, str, int, int, int | None, dict[str, str]])
+    except msgspec.ValidationError as error:
+        return Listed(number, str(execution_id), "", str(definition_hash), "", False, 0, None, {}, f"its row: {error}")
+    workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags = plain
+    return Listed(number, execution_id, workflow_id, definition_hash, status, bool(is_open), created_ms, ended_ms, tags)
+
+
+def _decode_tags(text: object) -> object:
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from treadle.errors import StoreError
+from treadle.store.files import OpenFiles
 from treadle.store.lock import FileLock
 from treadle.store.reader import APPLICATION_ID, BUSY_MS, SqliteReader, check_schema
 from treadle.store.reading import Reading
@@ -61,12 +62,14 @@ class SqliteStore(SqliteReader):
         self._lock = FileLock(Path(self.path + ".lock"))
         self._connections: list[sqlite3.Connection] = []
         self._writer: Writer | None = None
+        self._files = OpenFiles(self.path)
         self._thread: threading.Thread | None = None
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
 
     async def open(self) -> None:
         """Take the lock, make or migrate the file, start the writer."""
         await self._read(lambda: self._lock.take(self.path))
+        self._files = OpenFiles(self.path)
         try:
             await self._read(self._open)
         except BaseException:
@@ -103,7 +106,7 @@ class SqliteStore(SqliteReader):
         self._connections.append(reading)
         reading.execute(f"pragma busy_timeout = {BUSY_MS}")
         reading.execute("pragma query_only = on")
-        self._writer = Writer(writing, self.path)
+        self._writer = Writer(writing, self.path, self._files)
         self._reading = Reading(reading, self.path)
 
     def _close_connections(self) -> None:
@@ -116,6 +119,7 @@ class SqliteStore(SqliteReader):
 
         def again() -> None:
             self._close_connections()
+            self._files.check_database()
             self._open()
 
         await self._on_writer(again)

@@ -17,6 +17,8 @@ from treadle.store.protocol import Answer, Appended, IndexRow, Turn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from treadle.store.files import OpenFiles
+
 FORMAT = 1
 """Format of the events' bytes that is written today."""
 
@@ -49,11 +51,13 @@ class Writer:
     Args:
         connection: In autocommit mode; only this object writes over it.
         path: For messages.
+        files: Those that are written.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str, files: OpenFiles) -> None:
         self._connection = connection
         self._path = path
+        self._files = files
         self._heads: dict[str, _Head] = {}
         self._cursor: int = connection.execute("select coalesce(max(cursor), 0) from turns").fetchone()[0]
         self._failure = ""
@@ -72,10 +76,17 @@ class Writer:
             answers = [[self._one(turn, rows) for turn in batch] for batch in batches]
             self._connection.executemany(_INSERT_TURN, rows)
             self._connection.execute("commit")
+            self._files.check()
         except (sqlite3.Error, MemoryError) as error:
-            self._failure = f"the last write failed ({error}); it is read again before anything more is written"
+            self._fail(str(error))
             raise StoreError(str(error), self._path) from error
+        except StoreError as error:
+            self._fail(error.message)
+            raise
         return answers
+
+    def _fail(self, why: str) -> None:
+        self._failure = f"the last write failed ({why}); it is read again before anything more is written"
 
     def _one(self, turn: Turn, rows: list[tuple[object, ...]]) -> Appended:
         head = self._heads.get(turn.execution_id) or self._find(turn)

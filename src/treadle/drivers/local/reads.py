@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.watching import describe, watch_events
-from treadle.errors import NotFoundError
+from treadle.errors import NotFoundError, TreadleError
 from treadle.machine import snapshot
 from treadle.model import ExecutionStatus, ExecutionSummary
 from treadle.store.protocol import Filter
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from treadle.feed import Source
     from treadle.model import ExecutionState, HistoryEvent
     from treadle.store.protocol import Listed, Reader
+
+_logger = logging.getLogger("treadle.engine")
 
 
 class LogReads:
@@ -53,7 +56,27 @@ class LogReads:
         """Return a page."""
         where = Filter(tuple(one.value for one in statuses), workflow_id, dict(tags or {}))
         rows = await self._store.list(where, limit=limit, before=before)
-        return [_summary(row) for row in rows], (rows[-1].number if len(rows) == limit else None)
+        page = [summary for row in rows if (summary := await self._summary(row)) is not None]
+        return page, (rows[-1].number if len(rows) == limit else None)
+
+    async def _summary(self, row: Listed) -> ExecutionSummary | None:
+        """Return a row as readers see it; of a damaged one what its log says, None if that is damaged too."""
+        if not row.damage and row.status in _STATUSES:
+            return _summary(row)
+        try:
+            state = await self.state(row.execution_id)
+        except TreadleError as error:
+            _logger.warning("execution %r is not listed: %s", row.execution_id, error)
+            return None
+        return ExecutionSummary(
+            execution_id=state.execution_id,
+            workflow_id=state.workflow_id,
+            definition_hash=state.definition_hash,
+            status=state.status,
+            tags=state.tags,
+            created_at=state.created_at,
+            ended_at=state.ended_at,
+        )
 
     async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
         """Return all events."""
@@ -65,6 +88,9 @@ class LogReads:
     def watch(self, execution_id: str | None, after: int | None) -> AsyncIterator[HistoryEvent]:
         """Give committed events."""
         return watch_events(self._store, self._source, execution_id, after)
+
+
+_STATUSES: Final = frozenset(one.value for one in ExecutionStatus)
 
 
 def _summary(row: Listed) -> ExecutionSummary:

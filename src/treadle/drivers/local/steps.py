@@ -14,6 +14,8 @@ import traceback
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Raw
+
 from treadle.actions import StepContext
 from treadle.errors import AgentExecutionError, ValidationError
 from treadle.machine.inputs import ActionCancelled, ActionInterrupted, ActionRaised, ActionReturned
@@ -23,14 +25,13 @@ from treadle.values import decode_payload, encode_payload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from msgspec import Raw
-
     from treadle.actions import Action
     from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Resident
     from treadle.drivers.local.threads import Threads
     from treadle.machine import RunStep
     from treadle.machine.inputs import AnyInput
+    from treadle.model import JsonValue
     from treadle.settings import Settings
 
 _logger = logging.getLogger("treadle.actions")
@@ -94,13 +95,14 @@ class Bodies:
             body.timer = loop.call_later(timeout / 1000, self._time_out, body)
         try:
             arguments = decode_payload(command.parameters)
+            _check_schema(command.node.input_schema, arguments, "parameters")
             if action.wants_context:
                 arguments["context"] = self._context(body)
             if action.is_async:
                 body.task = loop.create_task(self._call(body, action, arguments))
             else:
                 self._call_on_thread(loop, body, action, arguments)
-        except RuntimeError as error:  # the system gives no thread
+        except (ValidationError, RuntimeError) as error:  # they break the schema; the system gives no thread
             self._finish(body, self._failure(body, error))
 
     def cancel(self, resident: Resident, step: str, attempt: int) -> None:
@@ -228,7 +230,7 @@ class Bodies:
         command = body.command
         try:
             output = encode_payload(result, self._settings)
-            _check_schema(command, output)
+            _check_schema(command.node.output_schema, output, "output")
         except BaseException as error:  # noqa: BLE001 - a value may do anything when it is looked at
             return self._failure(body, error)
         return ActionReturned(step=command.step, attempt=command.attempt, output=output, at=self._clock.now_ms())
@@ -299,12 +301,11 @@ def _retry_after_ms(error: BaseException) -> int:
         return 0
 
 
-def _check_schema(command: RunStep, output: Raw) -> None:
-    schema = command.node.output_schema
+def _check_schema(schema: JsonValue, value: JsonValue | Raw, name: str) -> None:
     if schema is None:
         return
     from treadle.schemas import compile_schema  # loaded only where a workflow has schemas
 
-    problems = compile_schema(schema).problems(decode_payload(output), "output")
+    problems = compile_schema(schema).problems(decode_payload(value) if isinstance(value, Raw) else value, name)
     if problems:
         raise ValidationError("; ".join(str(problem) for problem in problems), problems)

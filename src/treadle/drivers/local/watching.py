@@ -31,7 +31,7 @@ async def watch_events(
     while True:
         subscription = source.subscribe(execution_id)
         try:
-            for event in await _past(store, execution_id, cursor):
+            async for event in _past(store, execution_id, cursor):
                 cursor = event.cursor
                 yield event
                 if execution_id is not None and event.kind in LAST_KINDS:
@@ -49,13 +49,16 @@ async def watch_events(
             subscription.close()
 
 
-async def _past(store: Reader, execution_id: str | None, cursor: int) -> list[HistoryEvent]:
+async def _past(store: Reader, execution_id: str | None, cursor: int) -> AsyncIterator[HistoryEvent]:
+    """Give what is committed behind ``cursor``; of all executions page by page, however long the log is."""
     if execution_id is not None:
-        return list(_events(await store.read(execution_id), cursor))
-    found: list[HistoryEvent] = []
-    while turns := await store.read_after(found[-1].cursor if found else cursor):
-        found.extend(_events(turns, cursor))
-    return found
+        for event in _events(await store.read(execution_id), cursor):
+            yield event
+        return
+    while turns := await store.read_after(cursor):
+        for event in _events(turns, cursor):
+            yield event
+        cursor = turns[-1].cursor
 
 
 def describe(turn: StoredTurn) -> Sequence[HistoryEvent]:
