@@ -175,6 +175,17 @@ async def test_after_a_failed_commit_nothing_is_taken_until_the_file_was_read_ag
     await store.close()
 
 
+async def test_a_turn_that_cannot_be_written_at_all_is_told_and_the_writer_lives_on(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    async with asyncio.timeout(10):
+        with pytest.raises(UnicodeEncodeError):
+            await store.append([first("lone \ud800 surrogate")])
+        await store.reopen()
+        assert (await store.append([first("b")]))[0].answer is Answer.COMMITTED
+    await store.close()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -249,6 +260,71 @@ async def test_a_file_that_goes_while_it_is_written_is_seen_before_anything_is_a
     await store.reopen()
     answers = await store.append([first("a"), first("b")])
     assert answers[0].answer is Answer.DUPLICATE
+    await store.close()
+
+
+async def _crashed(folder: Path, appends: int) -> Path:
+    """Return the files of an engine that was killed: the log is in the write-ahead log, and closed by nobody."""
+    store = SqliteStore(folder / "log.db")
+    await store.open()
+    for number in range(appends):
+        await store.append([first(f"e{number}")])
+    left = folder / "left"
+    left.mkdir()
+    for path in folder.glob("log.db*"):
+        (left / path.name).write_bytes(path.read_bytes())
+    inode = (left / "log.db").stat()
+    noted = (left / "log.db.lock").read_bytes()
+    of_copy = b" %020d %020d\n" % (inode.st_dev, inode.st_ino)
+    (left / "log.db.lock").write_bytes(noted[:36] + of_copy)  # the copy stands for the file itself
+    await store.close()
+    return left
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut", "flipped", "an older copy"])
+async def test_a_log_that_lost_acknowledged_events_without_a_word_is_not_taken_for_whole(
+    tmp_path: Path, damage: str
+) -> None:
+    left = await _crashed(tmp_path, 20)
+    wal = left / "log.db-wal"
+    content = wal.read_bytes()
+    assert len(content) > 30_000
+    if damage == "removed":
+        wal.unlink()
+        (left / "log.db-shm").unlink()
+    elif damage == "cut":
+        wal.write_bytes(content[: len(content) * 2 // 3])
+    elif damage == "flipped":
+        place = len(content) * 2 // 3
+        wal.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    else:
+        store = SqliteStore(left / "log.db")
+        await store.open()
+        before = (left / "log.db").read_bytes()
+        await store.append([first("late")])
+        await store.close()
+        (left / "log.db").write_bytes(before)
+    store = SqliteStore(left / "log.db")
+    with pytest.raises(StoreError, match="events that were acknowledged are missing"):
+        await store.open()
+    (left / "log.db.lock").unlink()
+    await store.open()
+    assert (await store.append([first("new")]))[0].answer is Answer.COMMITTED
+    await store.close()
+
+
+async def test_a_whole_file_and_a_new_one_are_opened_whatever_was_noted(tmp_path: Path) -> None:
+    left = await _crashed(tmp_path, 20)
+    store = SqliteStore(left / "log.db")
+    await store.open()
+    assert await store.head() == 20
+    await store.close()
+    (left / "log.db").rename(left / "old.db")
+    await store.open()
+    assert await store.head() == 0
+    await store.close()
+    (left / "log.db.lock").write_text("17\nnonsense")
+    await store.open()
     await store.close()
 
 

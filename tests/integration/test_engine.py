@@ -420,3 +420,15 @@ async def test_what_breaks_the_schema_of_a_step_fails_it_for_good(
     assert state.error is not None
     assert (state.error.type, state.error.message.startswith(message)) == ("ValidationError", True)
     assert fits.status is ExecutionStatus.COMPLETED
+
+
+async def test_an_engine_is_opened_once_and_says_so(place: str) -> None:
+    engine = WorkflowEngine(store=place, actions=Bench().actions)
+    async with engine:
+        with pytest.raises(treadle.ConflictError, match="opened once"):
+            async with engine:
+                pass
+        assert (await engine.run_workflow(DIAMOND)).output == "d"
+    with pytest.raises(treadle.ConflictError, match="opened once"):
+        async with engine:
+            pass

@@ -42,6 +42,17 @@ class OpenFiles:
                     f"{what} was {how} while the engine runs; close the engine, or put it back", self._path
                 )
 
+    def note_database(self) -> None:
+        """Note which file was opened."""
+        found = _identity(self._path)
+        if found is not None:
+            self._known[""] = found
+
+    @property
+    def database(self) -> tuple[int, int]:
+        """Return device and inode of the database; zeros while it is not known."""
+        return self._known.get("", (0, 0))
+
     def check_database(self) -> None:
         """Compare the database before it is opened again; the log is made anew then.
 

@@ -2,6 +2,10 @@
 
 The database file itself is never opened by anything but SQLite: closing it elsewhere would drop SQLite's own locks.
 A forked child lets go of its copy of the lock and may not use the store.
+
+The lock file is a witness as well. SQLite takes a damaged write-ahead log for one that ends early: it opens, checks out
+as whole, and what was acknowledged is gone without a word. So how far the log has got is noted here after each commit,
+and compared at the next opening. The note is not synced, so it may be behind the database, never ahead of it.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from treadle.errors import StoreError, StoreLockedError
 
@@ -28,6 +32,7 @@ class FileLock:
         self._path = path
         self._handle = -1
         self._pid = 0
+        self._file: _File = (0, 0)
 
     @property
     def is_held(self) -> bool:
@@ -49,10 +54,33 @@ class FileLock:
             pid = _recorded(handle)
             os.close(handle)
             raise StoreLockedError(database, pid)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, b"%d\n" % os.getpid(), 0)
+        os.pwrite(handle, b"%-15d\n" % os.getpid(), 0)
         self._handle, self._pid = handle, os.getpid()
         os.register_at_fork(after_in_child=self._drop)
+
+    def compare(self, cursor: int, file: _File, database: str) -> None:
+        """Compare a database that was opened with what was noted of it.
+
+        Args:
+            cursor: Of its last event.
+            file: Device and inode of the database; of another file nothing is known.
+            database: For messages.
+
+        Raises:
+            StoreError: Events that were acknowledged are missing.
+        """
+        self._file = file
+        noted, of_file = _noted(self._handle)
+        if of_file == file and noted > cursor:
+            raise StoreError(
+                f"{noted - cursor:,} events that were acknowledged are missing: its write-ahead log was damaged or "
+                f"removed, or an older copy was written over it. To go on with what is there, remove {self._path}",
+                database,
+            )
+
+    def note(self, cursor: int) -> None:
+        """Note how far the log has got, after a commit."""
+        os.pwrite(self._handle, b"%020d %020d %020d\n" % (cursor, *self._file), _NOTE_AT)
 
     def give_back(self) -> None:
         """Let go. Safe before ``take`` and twice."""
@@ -99,5 +127,19 @@ _BETWEEN_TRIES_SECONDS = 0.02
 
 
 def _recorded(handle: int) -> int:
-    text = os.pread(handle, 32, 0).strip()
+    text = os.pread(handle, 32, 0).partition(b"\n")[0].strip()
     return int(text) if text.isdigit() else 0
+
+
+_File: TypeAlias = tuple[int, int]
+_NOTE_AT = 16
+_NOTE_SIZE = 63
+
+
+def _noted(handle: int) -> tuple[int, _File]:
+    """Return the cursor that was noted and of which file; zeros where nothing was."""
+    parts = os.pread(handle, _NOTE_SIZE, _NOTE_AT).split()
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        return 0, (0, 0)
+    cursor, device, inode = map(int, parts)
+    return cursor, (device, inode)

@@ -40,7 +40,7 @@ class SqliteReader:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = str(Path(path).absolute())
         self._reading: Reading | None = None
-        self._reader = ThreadPoolExecutor(1, "treadle-read")
+        self._reader: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
 
     async def open(self) -> None:
@@ -59,7 +59,14 @@ class SqliteReader:
     async def _read(self, function: Callable[[], _T]) -> _T:
         if self._pid != os.getpid():  # after a fork: the child has neither the thread nor a right to the connections
             raise StoreError("was opened by another process, of which this is a fork; open it here", self.path)
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1, "treadle-read")
         return await asyncio.get_running_loop().run_in_executor(self._reader, function)
+
+    def _stop_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.shutdown(wait=False)
 
     def _open_reading(self) -> Reading:
         if self._reading is None:
@@ -105,7 +112,7 @@ class SqliteReader:
         reading, self._reading = self._reading, None
         if reading is not None:
             await self._read(reading.close)
-        self._reader.shutdown(wait=False)
+        self._stop_reader()
 
 
 def connect_for_reading(path: str) -> sqlite3.Connection:

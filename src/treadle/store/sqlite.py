@@ -106,8 +106,16 @@ class SqliteStore(SqliteReader):
         self._connections.append(reading)
         reading.execute(f"pragma busy_timeout = {BUSY_MS}")
         reading.execute("pragma query_only = on")
-        self._writer = Writer(writing, self.path, self._files)
+        self._files.note_database()
+        self._writer = Writer(writing, self.path, self._files, self._committed)
+        self._lock.compare(self._writer.cursor, self._files.database, self.path)
+        self._committed(self._writer.cursor)
         self._reading = Reading(reading, self.path)
+
+    def _committed(self, cursor: int) -> None:
+        """Note how far the log has got; in the mode that may lose the last turns they may not count as promised."""
+        if self._synchronous == "full":
+            self._lock.note(cursor)
 
     def _close_connections(self) -> None:
         while self._connections:
@@ -160,7 +168,7 @@ class SqliteStore(SqliteReader):
             if writes:
                 answers = self._open_writer().write([job.turns for job in writes])
                 results += zip(writes, answers, strict=True)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - also a defect of ours is told: nobody may wait for a dead thread
             results += [(job, error) for job in writes]
         for job in jobs:
             if job.function is not None:
@@ -186,7 +194,7 @@ class SqliteStore(SqliteReader):
             await self._read(thread.join)
             await self._read(self._close_connections)
         self._lock.give_back()
-        self._reader.shutdown(wait=False)
+        self._stop_reader()
 
 
 class _Job:
@@ -206,7 +214,7 @@ class _Job:
 def _attempt(function: Callable[[], None]) -> object:
     try:
         function()
-    except StoreError as error:
+    except Exception as error:  # noqa: BLE001 - as above
         return error
     return None
 
@@ -217,7 +225,7 @@ def _tell(loop: asyncio.AbstractEventLoop, results: list[tuple[_Job, object]]) -
     def tell() -> None:
         for job, result in results:
             if not job.future.done():
-                if isinstance(result, StoreError):
+                if isinstance(result, Exception):
                     job.future.set_exception(result)
                 else:
                     job.future.set_result(result)

@@ -15,7 +15,7 @@ from treadle.store.chain import first_link, link
 from treadle.store.protocol import Answer, Appended, IndexRow, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from treadle.store.files import OpenFiles
 
@@ -52,15 +52,24 @@ class Writer:
         connection: In autocommit mode; only this object writes over it.
         path: For messages.
         files: Those that are written.
+        committed: Told the cursor of the last event after each commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: str, files: OpenFiles) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: str, files: OpenFiles, committed: Callable[[int], None]
+    ) -> None:
         self._connection = connection
         self._path = path
         self._files = files
+        self._committed = committed
         self._heads: dict[str, _Head] = {}
         self._cursor: int = connection.execute("select coalesce(max(cursor), 0) from turns").fetchone()[0]
         self._failure = ""
+
+    @property
+    def cursor(self) -> int:
+        """Return the cursor of the last event."""
+        return self._cursor
 
     def write(self, batches: Sequence[Sequence[Turn]]) -> list[list[Appended]]:
         """Write all turns of all batches in one transaction; return the answers once they are durable.
@@ -77,7 +86,8 @@ class Writer:
             self._connection.executemany(_INSERT_TURN, rows)
             self._connection.execute("commit")
             self._files.check()
-        except (sqlite3.Error, MemoryError) as error:
+            self._committed(self._cursor)
+        except (sqlite3.Error, OSError, MemoryError) as error:
             self._fail(str(error))
             raise StoreError(str(error), self._path) from error
         except StoreError as error:

@@ -73,12 +73,16 @@ class LocalDriver(LogReads):
         inbox = Inbox(store.path, max_bytes=settings.max_payload_bytes)
         self._remote = RemoteCommands(inbox, self, settings) if store.path else None
         self._recovers_all = False
+        self._was_opened = False
 
     # -- life
 
     async def open(self, recover: str | Collection[str]) -> None:
         """Open the log, take up open executions, look into the inbox, and only then let steps start."""
+        if self._was_opened:
+            raise ConflictError("an engine is opened once; make another one", "", "closed")
         await self._log.open()
+        self._was_opened = True
         try:
             self._turns.start()
             self._recovers_all = recover == "all"
