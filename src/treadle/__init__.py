@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from treadle.actions import Registry, StepContext, action
     from treadle.client import Client
-    from treadle.definition import WorkflowBuilder, load_workflow, to_document, to_mermaid, validate
+    from treadle.definition import WorkflowBuilder, load_workflow, read_json, to_document, to_mermaid, validate
     from treadle.diagnosis import Diagnosis, Finding, diagnose
     from treadle.engine import WorkflowEngine, run_sync
     from treadle.errors import (
@@ -45,7 +45,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "treadle.actions": ("Registry", "StepContext", "action"),
     "treadle.client": ("Client",),
-    "treadle.definition": ("WorkflowBuilder", "load_workflow", "to_document", "to_mermaid", "validate"),
+    "treadle.definition": (
+        "WorkflowBuilder",
+        "load_workflow",
+        "read_json",
+        "to_document",
+        "to_mermaid",
+        "validate",
+    ),
     "treadle.diagnosis": ("Diagnosis", "Finding", "diagnose"),
     "treadle.engine": ("WorkflowEngine", "run_sync"),
     "treadle.errors": (
@@ -110,6 +117,7 @@ __all__ = [
     "action",
     "diagnose",
     "load_workflow",
+    "read_json",
     "run_sync",
     "to_document",
     "to_mermaid",

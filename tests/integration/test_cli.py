@@ -25,11 +25,15 @@ def fail():
 WORKFLOW = "id: hello\nnodes:\n  - {id: greet, action: greet, parameters: {name: '${input.name}'}}\n"
 
 
+RUN = ["run", "hello.yaml", "--actions", "actions.py"]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "actions.py").write_text(ACTIONS)
     (tmp_path / "hello.yaml").write_text(WORKFLOW)
     (tmp_path / "fail.yaml").write_text("id: fail\nnodes:\n  - {id: a, action: fail}\n")
+    (tmp_path / "nan.json").write_text('{"x": NaN, "x": 1}')
     (tmp_path / "bad.yaml").write_text("id: bad\nnodes:\n  - id: a\n    action: greet\n    retyr: 3\n")
     return tmp_path
 
@@ -73,6 +77,11 @@ def test_a_failure_has_code_1_and_names_its_reason(folder: Path) -> None:
         (["run", "hello.yaml", "--actions", "none.py"], "none.py"),
         (["run", "hello.yaml", "--actions", "actions.py", "-i", "name"], "name=value"),
         (["run", "hello.yaml", "--actions", "actions.py", "--id", " "], "execution id"),
+        ([*RUN, "-i", 'name={"a": 1, "a": 2}'], '1:10: the key "a" is there twice'),
+        ([*RUN, "-i", "name=[1, 2"], "if text is meant: -i 'name=\"[1, 2\"'"),
+        ([*RUN, "--input", "nan.json"], "nan.json: 1:7: NaN is not a number"),
+        ([*RUN, "--input", "."], "cannot read the inputs of .: Is a directory"),
+        ([*RUN, "--input", "hello.yaml"], "hello.yaml: 1:1: not JSON"),
         (["list", "--db", "none.db"], "there is no file none.db"),
         (["show", "nobody", "--db", "there.db"], "no execution named 'nobody'"),
         (["list", "--db", "hello.yaml"], "not a database"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from treadle import ExecutionStatus
+from treadle import ExecutionStatus, ValidationError, read_json
 from treadle.cli.output import fail
 
 if TYPE_CHECKING:
@@ -44,23 +45,36 @@ def need_file(db: Path) -> None:
 
 def read_inputs(file: Path | None, pairs: list[str]) -> dict[str, Any]:
     """Return the inputs of a JSON file with each ``name=value`` over them."""
-    found: dict[str, Any] = {}
-    if file is not None:
-        try:
-            found = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            fail(f"cannot read the inputs of {file}: {error}")
-        if not isinstance(found, dict):
-            fail(f"the inputs of {file} must be a JSON object")
+    found = {} if file is None else _read_input_file(file)
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name or not equals:
             fail(f"an input is name=value, not {pair!r}")
-        try:
-            found[name] = json.loads(text)
-        except (ValueError, RecursionError):
-            found[name] = text
+        found[name] = _value(name, text)
     return found
+
+
+def _read_input_file(file: Path) -> dict[str, Any]:
+    try:
+        found = read_json(file.read_bytes())
+    except OSError as error:
+        fail(f"cannot read the inputs of {file}: {error.strerror}")
+    except ValidationError as error:
+        fail(f"the inputs of {file}: {error}")
+    if not isinstance(found, dict):
+        fail(f"the inputs of {file} must be a JSON object")
+    return found
+
+
+def _value(name: str, text: str) -> Any:  # noqa: ANN401 - a JSON value
+    """Return JSON as what it says, other text as it is; what begins like an object or a list was meant as one."""
+    try:
+        return read_json(text)
+    except ValidationError as error:
+        if text.lstrip()[:1] in ("{", "["):
+            quoted = shlex.quote(f"{name}={json.dumps(text)}")
+            fail(f"the input {name!r} is no JSON: {error}; if text is meant: -i {quoted}")
+        return text
 
 
 def import_actions(names: list[str] | None) -> list[ModuleType]:
