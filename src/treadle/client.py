@@ -11,6 +11,10 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+from msgspec import Raw
+
+from treadle.arguments import check_duration, check_object, check_reason
 from treadle.drivers.local.reads import LogReads
 from treadle.errors import NotFoundError, QuarantineError, StoreError, TreadleError, UnavailableError, ValidationError
 from treadle.settings import Settings
@@ -18,7 +22,6 @@ from treadle.state_manager import StateManager
 from treadle.store.inbox import Inbox, Letter, Reply
 from treadle.store.lock import holder
 from treadle.store.reader import SqliteReader
-from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
     import os
@@ -46,11 +49,11 @@ class Client:
         self,
         path: str | os.PathLike[str] = "treadle.db",
         *,
-        timeout: timedelta = timedelta(seconds=10),
+        timeout: timedelta | float = timedelta(seconds=10),
         settings: Settings | None = None,
     ) -> None:
         self._settings = settings or Settings.from_environment()
-        self._timeout = timeout
+        self._timeout = check_duration(timeout, "timeout")
         self._reader = SqliteReader(path)
         self._inbox = Inbox(self._reader.path, max_bytes=self._settings.max_payload_bytes)
         self.state_manager = StateManager(LogReads(self._reader, _Polling(self._reader)))
@@ -91,15 +94,12 @@ class Client:
         Raises:
             ValidationError: An input is no JSON, or breaks the workflow's ``input_schema``; nothing changed.
         """
-        try:
-            encoded = {name: encode_payload(value, self._settings) for name, value in (inputs or {}).items()}
-        except PayloadError as error:
-            raise ValidationError(f"input: {error}") from error
+        encoded = msgspec.json.decode(check_object(inputs or {}, self._settings), type=dict[str, Raw])
         return await self._ask(Letter("resume", execution_id, uuid.uuid4().hex, encoded))
 
-    async def cancel_execution(self, execution_id: str, reason: str = "") -> bool:
+    async def cancel_execution(self, execution_id: str, reason: str | None = "") -> bool:
         """Ask the engine to cancel what runs and end. False if the execution had ended."""
-        return await self._ask(Letter("cancel", execution_id, uuid.uuid4().hex, reason=reason))
+        return await self._ask(Letter("cancel", execution_id, uuid.uuid4().hex, reason=check_reason(reason)))
 
     async def _ask(self, letter: Letter) -> bool:
         row = await self._reader.get(letter.execution_id)

@@ -9,6 +9,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from treadle.actions import Registry
+from treadle.arguments import (
+    LARGEST_NUMBER,
+    check_duration,
+    check_id,
+    check_input,
+    check_number,
+    check_object,
+    check_place,
+    check_reason,
+    check_recover,
+    check_sources,
+    check_tags,
+)
 from treadle.definition import load_workflow
 from treadle.drivers.local import LocalDriver
 from treadle.drivers.protocol import Order
@@ -16,31 +29,31 @@ from treadle.errors import TreadleError, ValidationError
 from treadle.settings import Settings
 from treadle.state_manager import StateManager
 from treadle.store.memory import MemoryStore
-from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
-
-    from msgspec import Raw
 
     from treadle.drivers.protocol import Driver, Health
     from treadle.model import ExecutionState, JsonValue, Workflow
     from treadle.store.protocol import Store
 
 
-class WorkflowEngine:
+class WorkflowEngine(StateManager):
     """Runs workflows durably inside this process.
 
     ``async with WorkflowEngine(store="treadle.db", actions=[...]) as engine`` opens the file and goes on with what was
     open; leaving it lets attempts in flight end for ``grace`` and interrupts the rest, which go on at the next open.
+    It is its own reading side; ``state_manager`` is that side alone, for those who shall only look.
 
     Args:
         max_concurrent_steps: Slots of the whole engine: never exceeded, and reached whenever that many are ready.
         store: A path (SQLite), ``":memory:"``, or a store.
         actions: Functions marked with ``@action``, modules that hold them, or dicts by name.
-        recover: ``"all"`` open executions, ``"none"``, or those of the given ids.
-        grace: How long leaving waits for attempts in flight; None for ``Settings.grace_ms``.
+        recover: ``"all"`` open executions, ``"none"``, or those of the given ids. Another one is taken up when a verb
+            names it.
+        grace: How long leaving waits for attempts in flight, in seconds or as a ``timedelta``; None for
+            ``Settings.grace_ms``.
         settings: Limits; None for those of the environment.
         driver: Runs the executions instead of the local driver.
 
@@ -55,20 +68,21 @@ class WorkflowEngine:
         actions: Iterable[object] = (),
         *,
         recover: str | Collection[str] = "all",
-        grace: timedelta | None = None,
+        grace: timedelta | float | None = None,
         settings: Settings | None = None,
         driver: Driver | None = None,
     ) -> None:
-        if type(max_concurrent_steps) is not int or max_concurrent_steps < 1:
-            raise ValidationError(f"max_concurrent_steps must be 1 or more, not {max_concurrent_steps!r}")
-        self.max_concurrent_steps = max_concurrent_steps
+        self.max_concurrent_steps = check_number(max_concurrent_steps, "max_concurrent_steps", least=1)
         self.settings = settings or Settings.from_environment()
-        self.actions = Registry(actions)
-        self._recover = recover
-        self._grace = grace if grace is not None else timedelta(milliseconds=self.settings.grace_ms)
+        self.actions = Registry(check_sources(actions))
+        self._recover = check_recover(recover)
+        self._grace = (
+            timedelta(milliseconds=self.settings.grace_ms) if grace is None else check_duration(grace, "grace")
+        )
         self._driver: Driver = driver or LocalDriver(
             _store(store), self.actions, max_concurrent_steps=max_concurrent_steps, settings=self.settings
         )
+        super().__init__(self._driver)
         self.state_manager = StateManager(self._driver)
 
     async def __aenter__(self) -> Self:
@@ -108,15 +122,16 @@ class WorkflowEngine:
         Raises:
             ValidationError: The definition or the input is wrong; ``problems`` has all of it.
             ConflictError: The id is taken by another definition or input.
+            OverloadedError: The engine has been behind for ``Settings.start_wait_ms``.
             StoreError: The log takes no work now.
         """
         definition = load_workflow(workflow, actions=self.actions)
         order = Order(
-            execution_id=_execution_id(execution_id),
+            execution_id=uuid.uuid4().hex if execution_id is None else check_id(execution_id),
             workflow=definition,
-            input=_input(definition, input_data, self.settings),
-            priority=priority,
-            tags=dict(tags or {}),
+            input=check_input(definition, input_data, self.settings),
+            priority=check_number(priority, "priority", least=-LARGEST_NUMBER),
+            tags=check_tags(tags),
             has_new_id=execution_id is None,
         )
         return await self._driver.start(order)
@@ -152,7 +167,7 @@ class WorkflowEngine:
         """
         if until not in ("rest", "ended"):
             raise ValidationError(f"until is 'rest' or 'ended', not {until!r}")
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = None if timeout is None else check_duration(timeout, "timeout").total_seconds()
         async with asyncio.timeout(seconds):
             return await self._driver.wait(execution_id, until_ended=until == "ended")
 
@@ -174,15 +189,15 @@ class WorkflowEngine:
             NotFoundError: No such execution.
             ValidationError: The merged input breaks the workflow's ``input_schema``; nothing changed.
         """
-        return await self._driver.resume(execution_id, _object(inputs, self.settings) if inputs else None)
+        return await self._driver.resume(execution_id, check_object(inputs, self.settings) if inputs else None)
 
-    async def cancel_execution(self, execution_id: str, reason: str = "") -> bool:
+    async def cancel_execution(self, execution_id: str, reason: str | None = "") -> bool:
         """Cancel what runs, then end as CANCELLED. False if the execution had ended.
 
         Raises:
             NotFoundError: No such execution.
         """
-        return await self._driver.cancel(execution_id, reason)
+        return await self._driver.cancel(execution_id, check_reason(reason))
 
 
 def run_sync(
@@ -219,35 +234,8 @@ def run_sync(
 def _store(store: str | os.PathLike[str] | Store) -> Store:
     if store == ":memory:":
         return MemoryStore()
-    if isinstance(store, str | os.PathLike):
+    if store is None or isinstance(store, str | os.PathLike):
         from treadle.store.sqlite import SqliteStore  # loaded only where a file is used
 
-        return SqliteStore(store)
+        return SqliteStore(check_place(store))
     return store
-
-
-def _execution_id(given: str | None) -> str:
-    if given is None:
-        return uuid.uuid4().hex
-    if not isinstance(given, str) or not 1 <= len(given) <= 128 or not given.isprintable() or given != given.strip():
-        raise ValidationError(f"an execution id is 1 to 128 printable characters, not {given!r}")
-    return given
-
-
-def _input(workflow: Workflow, given: Mapping[str, JsonValue] | None, settings: Settings) -> Raw:
-    encoded = _object(given or {}, settings)
-    schema = workflow.input_schema
-    if schema is not None:
-        from treadle.schemas import compile_schema  # loaded only where a workflow has a schema
-
-        problems = compile_schema(schema).problems(dict(given or {}), "input")
-        if problems:
-            raise ValidationError("\n".join(str(one) for one in problems), problems)
-    return encoded
-
-
-def _object(given: Mapping[str, JsonValue], settings: Settings) -> Raw:
-    try:
-        return encode_payload(dict(given), settings)
-    except (PayloadError, TypeError, ValueError) as error:
-        raise ValidationError(f"input: {error}") from error

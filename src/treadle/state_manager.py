@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from treadle.arguments import check_number, check_statuses, check_tags, check_text
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
@@ -38,9 +40,17 @@ class StateManager:
         limit: int = 100,
         before: int | None = None,
     ) -> tuple[list[ExecutionSummary], int | None]:
-        """Return executions, newest first, and what to pass as ``before`` for the next page (None: no more)."""
+        """Return executions, newest first, and what to pass as ``before`` for the next page (None: no more).
+
+        Raises:
+            ValidationError: A filter is of the wrong kind.
+        """
         return await self._reads.list_executions(
-            statuses=statuses, workflow_id=workflow_id, tags=dict(tags or {}), limit=limit, before=before
+            statuses=check_statuses(statuses),
+            workflow_id=check_text(workflow_id, "workflow_id"),
+            tags=check_tags(tags),
+            limit=check_number(limit, "limit", least=1),
+            before=None if before is None else check_number(before, "before", least=0),
         )
 
     async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
@@ -60,5 +70,6 @@ class StateManager:
 
         Raises:
             NotFoundError: No such execution.
+            ValidationError: ``after`` is no cursor.
         """
-        return self._reads.watch(execution_id, after)
+        return self._reads.watch(execution_id, None if after is None else check_number(after, "after", least=0))

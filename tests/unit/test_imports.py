@@ -26,6 +26,7 @@ BASE = ("errors", "model", "settings", "values", "schemas", "expressions")
 
 ALLOWED: dict[str, set[str]] = {
     **{part: set(BASE[:place]) for place, part in enumerate(BASE)},
+    "arguments": {*BASE},
     "machine": {*BASE},
     "definition": {*BASE},
     "actions": {*BASE},
@@ -35,10 +36,20 @@ ALLOWED: dict[str, set[str]] = {
     "drivers.protocol": {*BASE},
     "drivers.local": {*BASE, "drivers.protocol", "machine", "actions", "store", "feed"},
     "drivers.temporal": {*BASE, "drivers.protocol", "machine", "actions"},
-    "state_manager": {*BASE, "drivers.protocol", "definition"},
+    "state_manager": {*BASE, "drivers.protocol", "arguments"},
     # The engine wires the local driver to its store and actions where the caller names none.
-    "engine": {*BASE, "drivers.protocol", "drivers.local", "definition", "state_manager", "actions", "store", "feed"},
-    "client": {*BASE, "drivers.local", "store", "feed", "state_manager"},
+    "engine": {
+        *BASE,
+        "arguments",
+        "drivers.protocol",
+        "drivers.local",
+        "definition",
+        "state_manager",
+        "actions",
+        "store",
+        "feed",
+    },
+    "client": {*BASE, "arguments", "drivers.local", "store", "feed", "state_manager"},
     "diagnosis": {*BASE, "drivers.local", "store"},
     "cli": {PUBLIC},
     "server": {PUBLIC},

@@ -112,6 +112,8 @@ class Reading:
     def _all(self, query: str, values: tuple[Any, ...] | dict[str, Any]) -> Sequence[Any]:
         try:
             return self._connection.execute(query, values).fetchall()
+        except UnicodeEncodeError:  # text that no file can hold is nowhere in this one
+            return []
         except sqlite3.Error as error:
             raise StoreError(f"cannot be read: {error}", self._path) from error
 

@@ -176,21 +176,25 @@ class LocalDriver(LogReads):
             raise ConflictError(message, order.execution_id, state.status.value)
         return order.execution_id
 
+    async def _resident(self, execution_id: str) -> Resident:
+        self._turns.check_lives()
+        return await self._turns.residents.loaded(execution_id)
+
     async def pause(self, execution_id: str, request: str = "") -> bool:
         """Start nothing new."""
-        resident = await self._turns.residents.loaded(execution_id)
+        resident = await self._resident(execution_id)
         return await self._turns.ask(resident, PauseRequested(request=request, at=self._clock.now_ms()))
 
     async def resume(self, execution_id: str, inputs: Raw | None, request: str = "") -> bool:
         """Go on."""
-        resident = await self._turns.residents.loaded(execution_id)
+        resident = await self._resident(execution_id)
         if inputs is not None:
             self._check_inputs(resident, inputs)
         return await self._turns.ask(resident, ResumeRequested(inputs=inputs, request=request, at=self._clock.now_ms()))
 
     async def cancel(self, execution_id: str, reason: str, request: str = "") -> bool:
         """Begin to cancel."""
-        resident = await self._turns.residents.loaded(execution_id)
+        resident = await self._resident(execution_id)
         now = self._clock.now_ms()
         return await self._turns.ask(resident, CancelExecutionRequested(reason=reason, request=request, at=now))
 
@@ -209,7 +213,7 @@ class LocalDriver(LogReads):
 
     async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:
         """Return the state once there is nothing to wait for."""
-        resident = await self._turns.residents.loaded(execution_id)
+        resident = await self._resident(execution_id)
         return await self._turns.wait(resident, until_ended=until_ended)
 
     async def state(self, execution_id: str) -> ExecutionState:

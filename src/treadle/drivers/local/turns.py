@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from treadle.drivers.local.admission import Admission
 from treadle.drivers.local.recovery import Plans, load
@@ -19,7 +19,7 @@ from treadle.drivers.local.steps import Bodies, interrupted
 from treadle.drivers.local.threads import Threads
 from treadle.drivers.local.timers import Timers
 from treadle.drivers.protocol import Health
-from treadle.errors import QuarantineError, StoreError, TreadleError
+from treadle.errors import ConflictError, QuarantineError, StoreError, TreadleError
 from treadle.machine import CancelStep, RunStep, State, Turn, advance, encode_events, snapshot, start
 from treadle.machine.commands import ReadyStep
 from treadle.machine.inputs import TimeReached
@@ -133,9 +133,10 @@ class TurnLoop:
     @property
     def health(self) -> Health:
         """Return whether it takes work."""
+        reason = self._failure or ("" if self._loop is not None else _NOT_OPEN)
         return Health(
-            ok=not self._failure,
-            reason=self._failure,
+            ok=not reason,
+            reason=reason,
             quarantined=dict(self.residents.quarantined),
             unregistered=tuple(self._unregistered),
         )
@@ -146,11 +147,16 @@ class TurnLoop:
         return self._pid != os.getpid()
 
     def check_lives(self) -> None:
-        """Raise ``TreadleError`` if no turn will ever come: after a defect of the engine, and in a forked child."""
+        """Raise ``TreadleError`` if no turn will ever come.
+
+        After a defect of the engine, in a forked child, and outside of the time from opening to closing.
+        """
         if self._defect is not None:
             raise self._defect
         if self.is_forked:
             raise StoreError("its engine runs in another process, of which this is a fork", self._store.path)
+        if self._loop is None:
+            raise ConflictError(_NOT_OPEN, "", "closed")
 
     # -- executions in memory
 
@@ -414,6 +420,9 @@ class TurnLoop:
             return
         resident.state, resident.sequence, resident.indexed = found.state, found.sequence, found.indexed
         self._go_on(resident)
+
+
+_NOT_OPEN: Final = "the engine is not open: its verbs are called within 'async with engine'"
 
 
 def _row(resident: Resident, turn: Turn) -> Row:

@@ -1,0 +1,157 @@
+"""What a verb is called with, checked before anything happens: what is wrong is a ``ValidationError`` that names it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from treadle.errors import ValidationError
+from treadle.model import ExecutionStatus
+from treadle.values import PayloadError, encode_payload
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from treadle.model import Workflow
+    from treadle.settings import Settings
+
+NAME_CHARS: Final = 128
+"""Characters of an execution's id and of a tag's name."""
+TEXT_CHARS: Final = 1_024
+"""Characters of a tag's value and of a reason."""
+MOST_TAGS: Final = 64
+LARGEST_NUMBER: Final = 2**53
+"""Of a priority, a page, a cursor: what every reader of JSON can hold."""
+
+LONGEST_SECONDS: Final = 100 * 366 * 86_400
+
+
+def check_id(given: object) -> str:
+    """Return the id of an execution."""
+    if not isinstance(given, str) or not 1 <= len(given) <= NAME_CHARS or not _is_plain(given):
+        raise ValidationError(f"an execution id is 1 to {NAME_CHARS} printable characters, not {_shown(given)}")
+    return given
+
+
+def check_tags(given: object) -> dict[str, str]:
+    """Return tags: names and values are text."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ValidationError(f"tags are a dict of names and text, not {_shown(given)}")
+    if len(given) > MOST_TAGS:
+        raise ValidationError(f"an execution has at most {MOST_TAGS} tags, not {len(given)}")
+    for name, value in given.items():
+        if not isinstance(name, str) or not 1 <= len(name) <= NAME_CHARS or not _is_plain(name):
+            raise ValidationError(f"the name of a tag is 1 to {NAME_CHARS} printable characters, not {_shown(name)}")
+        check_text(value, f"the tag {name!r}")
+    return dict(given)
+
+
+def check_text(given: object, what: str) -> str:
+    """Return text of bounded length that can be stored."""
+    if not isinstance(given, str):
+        raise ValidationError(f"{what} is text, not {_shown(given)}")
+    if len(given) > TEXT_CHARS:
+        raise ValidationError(f"{what} has {len(given):,} characters, more than {TEXT_CHARS:,}")
+    if not _is_encodable(given):
+        raise ValidationError(f"{what} holds a lone surrogate, which cannot be stored")
+    return given
+
+
+def check_reason(given: object) -> str:
+    """Return why something was asked for; None for no reason."""
+    return "" if given is None else check_text(given, "a reason")
+
+
+def check_number(given: object, what: str, *, least: int) -> int:
+    """Return a whole number."""
+    if type(given) is not int or not least <= given <= LARGEST_NUMBER:
+        bound = f" of {least} or more" if least > -LARGEST_NUMBER else ""
+        raise ValidationError(f"{what} is a whole number{bound}, not {_shown(given)}")
+    return given
+
+
+def check_duration(given: object, what: str) -> timedelta:
+    """Return a duration given as a ``timedelta`` or in seconds."""
+    if isinstance(given, timedelta) and given >= timedelta(0):
+        return given
+    if isinstance(given, (int, float)) and type(given) is not bool and 0 <= given <= LONGEST_SECONDS:
+        return timedelta(seconds=given)
+    raise ValidationError(f"{what} is a timedelta or seconds, 0 or more, not {_shown(given)}")
+
+
+def check_recover(given: object) -> str | Collection[str]:
+    """Return which open executions go on."""
+    if given in ("all", "none"):
+        return str(given)
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise ValidationError(f'recover is "all", "none" or a list of execution ids, not {_shown(given)}')
+    return [check_id(one) for one in given]
+
+
+def check_sources(given: object) -> Iterable[object]:
+    """Return what actions are taken from."""
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) or isinstance(given, Mapping):
+        raise ValidationError(f"actions is a list of functions, modules or dicts by name, not {_shown(given)}")
+    return given
+
+
+def check_statuses(given: object) -> tuple[ExecutionStatus, ...]:
+    """Return statuses, each given as itself or by name."""
+    if isinstance(given, (str, ExecutionStatus)):
+        given = (given,)
+    try:
+        return tuple(ExecutionStatus(one) for one in given)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        known = ", ".join(one.value for one in ExecutionStatus)
+        raise ValidationError(f"statuses are some of {known}, not {_shown(given)}") from None
+
+
+def check_input(workflow: Workflow, given: object, settings: Settings) -> Raw:
+    """Return the encoded input of an execution, which fits the workflow's ``input_schema``."""
+    encoded = check_object({} if given is None else given, settings)
+    schema = workflow.input_schema
+    if schema is not None:
+        from treadle.schemas import compile_schema  # loaded only where a workflow has a schema
+
+        problems = compile_schema(schema).problems(dict(given or {}), "input")  # type: ignore[call-overload]
+        if problems:
+            raise ValidationError("\n".join(str(one) for one in problems), problems)
+    return encoded
+
+
+def check_object(given: object, settings: Settings) -> Raw:
+    """Return the bytes of a JSON object."""
+    if not isinstance(given, Mapping):
+        raise ValidationError(f"input: a dict of names and JSON values, not {_shown(given)}")
+    try:
+        return encode_payload(dict(given), settings)
+    except PayloadError as error:
+        raise ValidationError(f"input: {error}") from error
+
+
+def check_place(given: object) -> str:
+    """Return the path of a database."""
+    if not isinstance(given, (str, os.PathLike)) or not os.fspath(given):
+        raise ValidationError(f'store is a path, ":memory:" or a store, not {_shown(given)}')
+    return os.fsdecode(given)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and text == text.strip()
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
