@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -346,3 +347,96 @@ async def test_a_file_of_another_program_or_of_a_newer_version_is_refused(
     (tmp_path / "text.db").write_text("this is no database, " * 100)
     with pytest.raises(StoreError, match="not a database"):
         await SqliteStore(tmp_path / "text.db").open()
+
+
+READS_WHILE_IT_REOPENS = """
+import asyncio, sys
+from treadle.store.sqlite import SqliteStore
+from treadle.store.protocol import IndexRow, Turn
+
+async def main():
+    store = SqliteStore(sys.argv[1])
+    await store.open()
+    row = IndexRow(status="RUNNING", workflow_id="w", definition_hash="h", created_ms=5)
+    await store.append([Turn(f"e{n}", 1, b"[1]" * 500, 1, row, b"{}") for n in range(500)])
+    done = False
+    async def read():
+        while not done:
+            assert len(await store.list(limit=500)) == 500
+            assert len(await store.read_after(0, 500)) == 500
+    reading = [asyncio.create_task(read()) for _ in range(3)]
+    for n in range(60):
+        await store.reopen()
+    done = True
+    await asyncio.gather(*reading)
+    await store.close()
+    print("whole")
+
+asyncio.run(main())
+"""
+
+
+def test_reads_go_on_while_the_store_is_opened_again(tmp_path: Path) -> None:
+    """In a process of its own: a connection closed under a running statement takes the process down."""
+    command = [sys.executable, "-c", READS_WHILE_IT_REOPENS, str(tmp_path / "log.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")
+
+
+async def test_a_link_to_a_file_is_the_file(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "log.db")
+    first_store, second = SqliteStore(tmp_path / "log.db"), SqliteStore(tmp_path / "link.db")
+    await first_store.open()
+    with pytest.raises(StoreLockedError):
+        await second.open()
+    await first_store.close()
+    await second.open()
+    await second.close()
+
+
+async def test_an_opening_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    for _ in range(20):
+        store = SqliteStore(tmp_path / "log.db")
+        opening = asyncio.create_task(store.open())
+        await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        again = SqliteStore(tmp_path / "log.db")
+        await again.open()
+        await again.close()
+
+
+async def test_a_damaged_definition_is_put_right_by_the_next_start_of_it(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    await store.append([first("a")])
+    await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
+        other.execute("update definitions set document = x'00'")
+    await store.open()
+    assert await store.definition("h") == b"\0"
+    await store.append([first("b")])
+    assert await store.definition("h") == b"{}"
+    await store.close()
+
+
+async def test_an_open_execution_whose_row_says_that_it_ended_is_still_listed_as_open(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    await store.append([first("a"), first("b")])
+    await store.append([later("b", 2, index=IndexRow(status="COMPLETED", is_open=False, ended_ms=9))])
+    with contextlib.closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
+        other.execute("update executions set is_open = 0")
+    assert [row.execution_id for row in await store.list(Filter(is_open=True))] == ["a"]
+    await store.close()
+
+
+async def test_the_writer_forgets_what_has_ended(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    ended = IndexRow(status="COMPLETED", is_open=False, workflow_id="w", definition_hash="h", ended_ms=9)
+    await store.append([Turn(f"e{number}", 1, b"[1]", 1, ended, b"{}") for number in range(9)])
+    assert store._writer is not None
+    assert store._writer._heads == {}
+    await store.close()

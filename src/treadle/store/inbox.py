@@ -144,7 +144,7 @@ class Inbox:
 
     def _files(self, suffix: str) -> Iterator[Path]:
         with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
-            yield from [Path(entry.path) for entry in entries if entry.name.endswith(suffix)]
+            yield from [Path(entry.path) for entry in entries if entry.name.endswith(suffix) and entry.is_file()]
 
 
 _HALF: Final = ".half"

@@ -38,7 +38,8 @@ class SqliteReader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = str(Path(path).absolute())
+        # Lock, inbox and log stand beside the file itself, by whatever link it is reached.
+        self.path = str(Path(path).resolve())
         self._reading: Reading | None = None
         self._reader: ThreadPoolExecutor | None = None
         self._pid = os.getpid()

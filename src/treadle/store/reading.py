@@ -22,7 +22,7 @@ from turns t join executions e on e.number = t.execution where t.cursor > ? orde
 _COLUMNS = "number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags"
 _ONE = f"select {_COLUMNS} from executions where execution_id = ?"  # noqa: S608 - constant columns
 _LIST = f"""select {_COLUMNS} from executions where (:before is null or number < :before)
-and (:workflow = '' or workflow_id = :workflow) and (:open is null or is_open = :open)
+and (:workflow = '' or workflow_id = :workflow) and (:open is null or (is_open or ended_ms is null) = :open)
 and (:statuses = '[]' or status in (select value from json_each(:statuses)))
 and not exists (select 1 from json_each(:tags) wanted where not exists
   (select 1 from json_each(iif(json_valid(executions.tags), executions.tags, 'null')) has

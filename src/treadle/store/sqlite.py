@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MIGRATIONS: Final = ("0001_initial.sql",)
 """In order; there are as many as ``SCHEMA`` says."""
 
+WAL_BYTES: Final = 16 * 1024 * 1024
+"""The write-ahead log is cut to this once a long reader that made it grow has gone."""
+
 MODES: Final = {"full": "full", "normal": "normal"}
 """``normal`` is faster and gives up the last acknowledged turns on power loss (not on kill -9)."""
 
@@ -60,7 +63,7 @@ class SqliteStore(SqliteReader):
         self._synchronous = MODES[synchronous]
         self._connect = connect
         self._lock = FileLock(Path(self.path + ".lock"))
-        self._connections: list[sqlite3.Connection] = []
+        self._writing: sqlite3.Connection | None = None
         self._writer: Writer | None = None
         self._files = OpenFiles(self.path)
         self._thread: threading.Thread | None = None
@@ -68,69 +71,91 @@ class SqliteStore(SqliteReader):
 
     async def open(self) -> None:
         """Take the lock, make or migrate the file, start the writer."""
-        await self._read(lambda: self._lock.take(self.path))
-        self._files = OpenFiles(self.path)
+        opening = asyncio.ensure_future(self._read(self._open))
         try:
-            await self._read(self._open)
-        except BaseException:
-            self._lock.give_back()
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread goes on whatever becomes of whoever waits for it: what it opens then is closed again.
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                await self._read(self._close)
             raise
         self._thread = threading.Thread(target=self._write, name="treadle-write", daemon=True)
         self._thread.start()
 
     def _open(self) -> None:
+        self._lock.take(self.path)
+        self._files = OpenFiles(self.path)
+        try:
+            self._make_file()
+            self._open_writing()
+            self._open_for_reading()
+        except BaseException:
+            self._close()
+            raise
+
+    def _make_file(self) -> None:
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
             pass
         except OSError as error:
             raise StoreError(f"cannot be made: {error.strerror}", self.path) from error
-        try:
-            self._open_connections()
-        except sqlite3.Error as error:
-            self._close_connections()
-            raise StoreError(f"cannot be opened: {error}", self.path) from error
-        except BaseException:
-            self._close_connections()
-            raise
 
-    def _open_connections(self) -> None:
-        writing = self._connect(self.path)
-        self._connections.append(writing)
-        writing.execute(f"pragma busy_timeout = {BUSY_MS}")
-        migrate(writing, self.path)
-        writing.execute("pragma journal_mode = wal")
-        writing.execute(f"pragma synchronous = {self._synchronous}")
-        writing.execute("pragma foreign_keys = off")
-        reading = self._connect(self.path)
-        self._connections.append(reading)
-        reading.execute(f"pragma busy_timeout = {BUSY_MS}")
-        reading.execute("pragma query_only = on")
-        self._files.note_database()
-        self._writer = Writer(writing, self.path, self._files, self._committed)
-        self._lock.compare(self._writer.cursor, self._files.database, self.path)
-        self._committed(self._writer.cursor)
-        self._reading = Reading(reading, self.path)
+    def _open_writing(self) -> None:
+        """Open the connection that writes, in place of one that failed. Used by one thread at a time."""
+        self._close_writing()
+        self._files.check_database()
+        try:
+            writing = self._writing = self._connect(self.path)
+            writing.execute(f"pragma busy_timeout = {BUSY_MS}")
+            migrate(writing, self.path)
+            writing.execute("pragma journal_mode = wal")
+            writing.execute(f"pragma synchronous = {self._synchronous}")
+            writing.execute(f"pragma journal_size_limit = {WAL_BYTES}")
+            writing.execute("pragma foreign_keys = off")
+            self._files.note_database()
+            writer = Writer(writing, self.path, self._files, self._committed)
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot be opened: {error}", self.path) from error
+        self._lock.compare(writer.cursor, self._files.database, self.path)
+        self._committed(writer.cursor)
+        self._writer = writer
+
+    def _open_for_reading(self) -> None:
+        """Open the connection that reads, in place of one that may have failed. On the reading thread only."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.close()
+        try:
+            connection = self._connect(self.path)
+            connection.execute(f"pragma busy_timeout = {BUSY_MS}")
+            connection.execute("pragma query_only = on")
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot be opened: {error}", self.path) from error
+        self._reading = Reading(connection, self.path)
 
     def _committed(self, cursor: int) -> None:
         """Note how far the log has got; in the mode that may lose the last turns they may not count as promised."""
         if self._synchronous == "full":
             self._lock.note(cursor)
 
-    def _close_connections(self) -> None:
-        while self._connections:
-            self._connections.pop().close()
-        self._writer = self._reading = None
+    def _close_writing(self) -> None:
+        writing, self._writing, self._writer = self._writing, None, None
+        if writing is not None:
+            writing.close()
+
+    def _close(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.close()
+        self._close_writing()
+        self._lock.give_back()
 
     async def reopen(self) -> None:
-        """Close both connections and open them again; the writer begins from what the file says."""
-
-        def again() -> None:
-            self._close_connections()
-            self._files.check_database()
-            self._open()
-
-        await self._on_writer(again)
+        """Open both connections again, each on its thread; the writer begins from what the file says."""
+        await self._on_writer(self._open_writing)
+        await self._read(self._open_for_reading)
 
     async def append(self, turns: Sequence[Turn]) -> Sequence[Appended]:
         """Write the turns together with those of other calls that wait."""
@@ -192,7 +217,7 @@ class SqliteStore(SqliteReader):
         if thread is not None and self._lock.is_held:
             self._queue.put(None)
             await self._read(thread.join)
-            await self._read(self._close_connections)
+            await self._read(self._close)
         self._lock.give_back()
         self._stop_reader()
 

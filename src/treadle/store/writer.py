@@ -28,7 +28,8 @@ _INSERT_EXECUTION = """insert into executions
 (execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags)
 values (?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_EXECUTION = "update executions set status = ?, is_open = ?, ended_ms = ? where number = ?"
-_INSERT_DEFINITION = "insert or ignore into definitions (hash, document) values (?, ?)"
+_INSERT_DEFINITION = """insert into definitions (hash, document) values (?, ?)
+on conflict (hash) do update set document = excluded.document where document is not excluded.document"""
 _FIND_EXECUTION = "select number, definition_hash from executions where execution_id = ?"
 _LAST_TURN = "select sequence, checksum from turns where execution = ? order by sequence desc limit 1"
 _ONE_TURN = "select cursor, count, events from turns where execution = ? and sequence = ?"
@@ -63,6 +64,7 @@ class Writer:
         self._files = files
         self._committed = committed
         self._heads: dict[str, _Head] = {}
+        self._definitions: set[str] = set()
         self._cursor: int = connection.execute("select coalesce(max(cursor), 0) from turns").fetchone()[0]
         self._failure = ""
 
@@ -108,8 +110,8 @@ class Writer:
         self._cursor += turn.count
         rows.append((self._cursor, head.number, turn.sequence, turn.count, FORMAT, turn.events, checksum))
         head.sequence, head.checksum = turn.sequence, checksum
-        if turn.index is not None and turn.sequence > 1:
-            self._update(turn.execution_id, turn.index, head)
+        if turn.index is not None:
+            self._update(turn, turn.index, head)
         return Appended(Answer.COMMITTED, self._cursor)
 
     def _find(self, turn: Turn) -> _Head | None:
@@ -128,17 +130,20 @@ class Writer:
         return head
 
     def _create(self, turn: Turn, row: IndexRow) -> _Head:
-        if turn.definition is not None:
+        if turn.definition is not None and row.definition_hash not in self._definitions:
+            # One that is there was written by us or is damaged; either way these are its bytes.
             self._connection.execute(_INSERT_DEFINITION, (row.definition_hash, turn.definition))
+            self._definitions.add(row.definition_hash)
         values = (turn.execution_id, row.workflow_id, row.definition_hash, row.status, row.is_open)
         more = (row.created_ms, row.ended_ms, json.dumps(row.tags, sort_keys=True))
         number = self._connection.execute(_INSERT_EXECUTION, (*values, *more)).lastrowid or 0
         return _Head(number, 0, first_link(turn.execution_id, row.definition_hash))
 
-    def _update(self, execution_id: str, row: IndexRow, head: _Head) -> None:
-        self._connection.execute(_UPDATE_EXECUTION, (row.status, row.is_open, row.ended_ms, head.number))
+    def _update(self, turn: Turn, row: IndexRow, head: _Head) -> None:
+        if turn.sequence > 1:
+            self._connection.execute(_UPDATE_EXECUTION, (row.status, row.is_open, row.ended_ms, head.number))
         if not row.is_open:
-            del self._heads[execution_id]
+            del self._heads[turn.execution_id]
 
     def _compare(self, turn: Turn, head: _Head, rows: list[tuple[object, ...]]) -> Appended:
         """Answer for a turn that is not the next one: the very same one is a duplicate."""
