@@ -82,6 +82,7 @@ class WorkflowEngine(StateManager):
         self._driver: Driver = driver or LocalDriver(
             _store(store), self.actions, max_concurrent_steps=max_concurrent_steps, settings=self.settings
         )
+        self._closing: asyncio.Future[None] | None = None
         super().__init__(self._driver)
         self.state_manager = StateManager(self._driver)
 
@@ -93,8 +94,13 @@ class WorkflowEngine(StateManager):
         await self.close()
 
     async def close(self) -> None:
-        """Let attempts in flight end for ``grace``, interrupt the rest, close the file. Safe twice."""
-        await self._driver.close(self._grace)
+        """Let attempts in flight end for ``grace``, interrupt the rest, close the file. Safe twice.
+
+        It goes on to its end also where whoever waits for it is cancelled.
+        """
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._driver.close(self._grace))
+        await asyncio.shield(self._closing)
 
     @property
     def health(self) -> Health:

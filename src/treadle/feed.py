@@ -73,9 +73,8 @@ class Subscription:
         wanted = self._execution_id
         self._turns.extend(one for one in turns if wanted is None or one.execution_id == wanted)
         if len(self._turns) > QUEUE_TURNS:
-            self._turns.clear()
-            self.is_behind = True
-        if self._turns or self.is_behind:
+            self.lapse()
+        elif self._turns:
             self._arrived.set()
 
     async def next(self) -> Sequence[Committed]:
@@ -91,6 +90,12 @@ class Subscription:
     def is_closed(self) -> bool:
         """Tell whether nothing more will come."""
         return self._closed
+
+    def lapse(self) -> None:
+        """Note that something may have been missed; called by the feed."""
+        self._turns.clear()
+        self.is_behind = True
+        self._arrived.set()
 
     def close(self) -> None:
         """Stop; whoever waits in ``next`` gets an empty list. Safe twice."""
@@ -120,6 +125,11 @@ class Feed:
         """Hand committed turns, in commit order, to every subscriber."""
         for subscription in self._subscriptions:
             subscription.offer(turns)
+
+    def lapse(self) -> None:
+        """Have every subscriber read the store again: more may be committed than was published."""
+        for subscription in self._subscriptions:
+            subscription.lapse()
 
     def forget(self, subscription: Subscription) -> None:
         """Drop a subscriber. Safe twice."""

@@ -48,17 +48,32 @@ def encode_payload(value: JsonValue, settings: Settings = _DEFAULTS) -> Raw:
     """
     try:
         data = _encoder.encode(value)
-        if _decode(data) != value:
-            data = _encoder.encode(_plain(value, settings.max_nesting))
+        decoded = _decode(data)
+        if decoded != value:
+            data, decoded = _encode_plain(value, settings)
     except PayloadError:
         raise
     except Exception:  # noqa: BLE001 - every reason is named by the walk; what it cannot name is refused as a whole
-        data = _encoder.encode(_plain(value, settings.max_nesting))
+        data, decoded = _encode_plain(value, settings)
     if len(data) > settings.max_payload_bytes:
         raise PayloadError(f"{len(data):,} bytes of JSON, more than the limit of {settings.max_payload_bytes:,}")
     if data.count(b"[") + data.count(b"{") > settings.max_nesting:
-        check_nesting(data, settings.max_nesting)
+        check_nesting(decoded, settings.max_nesting)
     return Raw(data)
+
+
+def _encode_plain(value: JsonValue, settings: Settings) -> tuple[bytes, JsonValue]:
+    plain = _plain(value, settings.max_nesting)
+    try:
+        data = _encoder.encode(plain)
+        return data, _decode(data)
+    except Exception as error:
+        raise PayloadError(f"it cannot be written as JSON: {type(error).__name__}") from error
+
+
+def encode_decoded(value: JsonValue) -> Raw:
+    """Return the JSON bytes of a value that came out of such bytes, whatever its size."""
+    return Raw(_encoder.encode(value))
 
 
 def decode_payload(data: Raw | bytes) -> JsonValue:
@@ -66,26 +81,18 @@ def decode_payload(data: Raw | bytes) -> JsonValue:
     return _decode(data)
 
 
-def check_nesting(data: bytes, limit: int) -> None:
-    """Raise ``PayloadError`` if lists and objects in the JSON text ``data`` nest deeper than ``limit``."""
+def check_nesting(value: JsonValue, limit: int) -> None:
+    """Raise ``PayloadError`` if lists and objects in ``value`` nest deeper than ``limit``; looks level by level."""
+    level: list[JsonValue] = [value]
     depth = 0
-    in_string = escaped = False
-    for byte in data:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > limit:
-                raise PayloadError(f"nested deeper than the limit of {limit}")
-        elif byte in b"]}":
-            depth -= 1
+    while level := [one for one in level if type(one) is dict or type(one) is list]:
+        depth += 1
+        if depth > limit:
+            raise PayloadError(f"nested deeper than the limit of {limit}")
+        below: list[JsonValue] = []
+        for one in level:
+            below += one.values() if type(one) is dict else one
+        level = below
 
 
 def _plain(value: JsonValue, limit: int, path: str = "", depth: int = 0) -> JsonValue:
@@ -101,7 +108,7 @@ def _plain(value: JsonValue, limit: int, path: str = "", depth: int = 0) -> Json
             raise PayloadError(f"{value} is not a JSON number", path)
         return float(value)
     if depth >= limit:
-        raise PayloadError(f"nested deeper than the limit of {limit}", path)
+        raise PayloadError(f"nested deeper than the limit of {limit}")
     if isinstance(value, (list, tuple)):
         return [_plain(one, limit, f"{path}[{index}]", depth + 1) for index, one in enumerate(value)]
     if isinstance(value, dict):

@@ -60,12 +60,16 @@ class Registry:
         sources: Marked functions, modules (all marked functions in them), other registries, or mappings from name to
             function.
 
+    Attributes:
+        added: Told the name of each action that is registered later; None for nobody.
+
     Raises:
         ValidationError: A source is none of these, or two functions have one name.
     """
 
     def __init__(self, sources: Iterable[object] = ()) -> None:
         self._actions: dict[str, Action] = {}
+        self.added: Callable[[str], None] | None = None
         for source in sources:
             for name, function in _functions(source):
                 self.add(name, function)
@@ -82,6 +86,8 @@ class Registry:
         if known is not None and known.function is not function:
             raise ValidationError(f"two functions are registered as action {name!r}")
         self._actions[name] = Action(name, function, _is_async(function), _wants_context(function))
+        if self.added is not None:
+            self.added(name)
 
     def get(self, name: str) -> Action | None:
         """Return the action of that name; None if there is none."""

@@ -92,7 +92,7 @@ def _start(turn: Turn, node: PlanNode, at: int) -> None:
 def _resolve(turn: Turn, node: PlanNode, at: int) -> Raw | None:
     """Return the encoded parameters; None where the step asks for input instead, or fails."""
     try:
-        return encode_payload(node.parameters.resolve(turn.names))
+        return encode_payload(node.parameters.resolve(turn.names), turn.state.plan.limits)
     except MissingNameError as error:
         if error.root == "input":
             _ask(turn, node, at)
@@ -231,7 +231,7 @@ def _due(turn: Turn, timer: tuple[int, int, int, int], at: int) -> None:
         pass_deadline(turn, at)
     elif kind == RETRY:
         turn.emit(e.StepReady(step=turn.state.plan.nodes[index].id, at=at))
-    elif turn.state.is_routing:
+    elif not turn.state.cancels_in_flight:
         _total_timeout(turn, turn.state.plan.nodes[index], at)
 
 

@@ -88,7 +88,7 @@ def _complete(turn: Turn, at: int) -> None:
         turn.emit(e.ExecutionCompleted(at=at))
         return
     try:
-        output = encode_payload(template.resolve(turn.names, missing_is_null=True))
+        output = encode_payload(template.resolve(turn.names, missing_is_null=True), turn.state.plan.limits)
     except ValidationError as error:
         message = f"output of the workflow: {error}"
         turn.emit(e.ExecutionFailed(error=StepError(type=type(error).__name__, message=message), at=at))

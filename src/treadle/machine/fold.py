@@ -36,7 +36,7 @@ from treadle.machine.transitions import (
     WAITING,
 )
 from treadle.model import ExecutionStatus, StepError
-from treadle.values import NULL, decode_payload, encode_payload
+from treadle.values import NULL, decode_payload, encode_decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -53,6 +53,7 @@ def apply(state: State, event: e.AnyEvent) -> None:
     Raises:
         ReplayError: The event does not fit: the log and the definition disagree.
     """
+    state.last_at = event.at
     _APPLY[type(event)](state, event)
 
 
@@ -173,18 +174,20 @@ def _execution_paused(state: State, event: e.ExecutionPaused) -> None:
 
 
 def _execution_resumed(state: State, event: e.ExecutionResumed) -> None:
+    was_paused = state.paused_at is not None
     if state.paused_at is not None:
         _move_execution(state, ExecutionStatus.RUNNING)
         state.paused_ms += event.at - state.paused_at
         state.paused_at = None
     if event.inputs is not e.ABSENT:
         state.input_value = {**state.input_value, **decode_payload(event.inputs)}
-        state.input = encode_payload(state.input_value)
+        state.input = encode_decoded(state.input_value)
     for step in state.asking:
         state.root.move(_find(state, step), READY)
-        state.ready[step] = None
+        state.make_ready(step)
     state.asking = {}
-    state.fresh = list(state.ready)
+    if was_paused:  # what was ready then had lost its place in the line
+        state.fresh = list(state.ready)
     _remember(state, event.request)
 
 

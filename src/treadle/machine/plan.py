@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from treadle.expressions import Expression, Template, compile_expression, compile_template
 from treadle.model import Connection, JoinKind, NodeType, OnFailure, Outcome, Workflow, definition_hash
+from treadle.settings import Settings
 from treadle.values import encode_payload
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from treadle.model import JsonValue, Node
+
+
+_DEFAULTS = Settings()
 
 
 class OnMissingInput(str, Enum):
@@ -124,8 +128,9 @@ class PlanNode:
 class Plan:
     """A compiled workflow. Immutable once made; shared by all executions of the definition."""
 
-    def __init__(self, workflow: Workflow, on_missing_input: OnMissingInput) -> None:
+    def __init__(self, workflow: Workflow, on_missing_input: OnMissingInput, limits: Settings) -> None:
         self.workflow = workflow
+        self.limits = limits
         self.on_missing_input = on_missing_input
         self.nodes = tuple(PlanNode(index, node) for index, node in enumerate(workflow.nodes))
         self.index = {node.id: node.index for node in self.nodes}
@@ -153,18 +158,19 @@ class Plan:
 
 
 def compile(  # noqa: A001 - the house's word for it; nothing here needs the builtin
-    workflow: Workflow, *, on_missing_input: OnMissingInput = OnMissingInput.PAUSE_STEP
+    workflow: Workflow, *, on_missing_input: OnMissingInput = OnMissingInput.PAUSE_STEP, limits: Settings = _DEFAULTS
 ) -> Plan:
     """Return the plan of a valid workflow.
 
     Args:
         workflow: As ``definition`` gives it: ids unique, ends known, no cycle.
         on_missing_input: What a missing input stops.
+        limits: Size and depth of parameters and of the output.
 
     Raises:
         ExpressionError: An expression cannot be read; a workflow that was validated has none such.
     """
-    return Plan(workflow, on_missing_input)
+    return Plan(workflow, on_missing_input, limits)
 
 
 class _NoNames:

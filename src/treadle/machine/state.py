@@ -124,6 +124,7 @@ class State:
         fresh: Those that became ready in this turn; empty between turns.
         asking: Names of the missing inputs, by key of the step that asks.
         waiting: How many steps wait between attempts.
+        last_at: Time of the last event; the next one is not before it.
         timers: Heap of (due on the execution's clock, kind, node index, attempt); may hold some that no longer count.
         paused_ms: How long it has been paused, all told; its own clock is wall time less that.
         paused_at: Since when it is paused; None while it is not.
@@ -143,6 +144,7 @@ class State:
         "in_flight",
         "input",
         "input_value",
+        "last_at",
         "original_input",
         "output",
         "paused_at",
@@ -174,7 +176,7 @@ class State:
         self.ending: Ending | None = None
         self.priority = 0
         self.tags: dict[str, str] = {}
-        self.created_at = self.started_at = self.ended_at = 0
+        self.created_at = self.started_at = self.ended_at = self.last_at = 0
         self.root = Scope(plan)
         self.in_flight: dict[str, int] = {}
         self.ready: dict[str, None] = {}
@@ -215,6 +217,13 @@ class State:
     def starts_steps(self) -> bool:
         """Tell whether ready steps may start now."""
         return self.status is ExecutionStatus.RUNNING and self.ending is None
+
+    @property
+    def cancels_in_flight(self) -> bool:
+        """Tell whether the attempts in flight are to be cancelled: not where a halt lets them end."""
+        if self.ending is None:
+            return False
+        return self.ending.status is not ExecutionStatus.FAILED or self.plan.cancels_on_failure
 
     @property
     def is_routing(self) -> bool:

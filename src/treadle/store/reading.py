@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _TURNS = """select t.cursor, t.sequence, t.count, t.format, t.events, t.checksum
-from turns t where t.execution = ? order by t.sequence"""
+from turns t where t.execution = ? and t.sequence > ? order by t.sequence"""
 _AFTER = """select t.cursor, t.sequence, t.count, t.events, e.execution_id
 from turns t join executions e on e.number = t.execution where t.cursor > ? order by t.cursor limit ?"""
 _COLUMNS = "number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags"
@@ -28,6 +28,8 @@ and not exists (select 1 from json_each(:tags) wanted where not exists
   (select 1 from json_each(iif(json_valid(executions.tags), executions.tags, 'null')) has
    where has.key = wanted.key and has.value = wanted.value))
 order by number desc limit :limit"""  # noqa: S608 - constant columns
+_NOTHING = 0, b""
+_MOST_CHECKED = 1_000
 FORMATS = (1,)
 """Formats of the events' bytes that this version reads."""
 
@@ -43,17 +45,20 @@ class Reading:
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
         self._path = path
+        self._checked: dict[int, tuple[int, bytes]] = {}
 
     def read(self, execution_id: str, after: int) -> Sequence[StoredTurn]:
-        """Return the turns of one execution; the whole chain is checked, also before ``after``."""
+        """Return the turns of one execution. The whole chain is checked, but not twice what lies before ``after``."""
         row = self.get(execution_id)
         if row is None:
             return []
-        checksum = first_link(execution_id, row.definition_hash)
+        start, checksum = self._checked.get(row.number, _NOTHING)
+        if not start or start > after:
+            start, checksum = 0, first_link(execution_id, row.definition_hash)
         turns: list[StoredTurn] = []
-        for found in self._all(_TURNS, (row.number,)):
+        for found in self._all(_TURNS, (row.number, start)):
             cursor, sequence, count, form, events, recorded = found
-            expected = len(turns) + 1
+            expected = start + len(turns) + 1
             if sequence != expected:
                 raise QuarantineError(f"turn {expected} is missing", self._path, execution_id)
             # A damaged header of a row may give a value of another type.
@@ -64,9 +69,12 @@ class Reading:
             if form not in FORMATS:
                 raise QuarantineError(f"turn {sequence} has the unknown format {form}", self._path, execution_id)
             turns.append(StoredTurn(execution_id, sequence, events, count, cursor))
-        if not turns:
+        if not turns and not start:
             raise QuarantineError("all its turns are missing", self._path, execution_id)
-        return turns[after:]
+        if len(self._checked) > _MOST_CHECKED:
+            self._checked.clear()
+        self._checked[row.number] = start + len(turns), checksum
+        return turns[after - start :]
 
     def read_after(self, cursor: int, limit: int) -> Sequence[StoredTurn]:
         """Return turns in commit order."""

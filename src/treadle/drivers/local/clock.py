@@ -27,6 +27,10 @@ class Clock:
         self._monotonic = monotonic
         self._lead = wall() - monotonic()
 
+    def wall_ms(self) -> int:
+        """Return what the wall clock says; may go back."""
+        return int(self._wall() * 1000)
+
     def now_ms(self) -> int:
         """Return the time."""
         monotonic = self._monotonic()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from treadle.drivers.local.clock import Clock
 from treadle.drivers.local.reads import LogReads
+from treadle.drivers.local.recovery import Plans
 from treadle.drivers.local.remote import RemoteCommands
 from treadle.drivers.local.resident import Resident
 from treadle.drivers.local.turns import TurnLoop
@@ -20,10 +25,9 @@ from treadle.machine.inputs import (
     StartRequested,
     TimeReached,
 )
-from treadle.model import encode_workflow
 from treadle.store.inbox import Inbox
 from treadle.store.protocol import Filter
-from treadle.values import decode_payload
+from treadle.values import PayloadError, decode_payload, encode_payload
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -58,8 +62,9 @@ class LocalDriver(LogReads):
         clock: Clock | None = None,
     ) -> None:
         self._feed = Feed()
-        super().__init__(store, self._feed)
+        super().__init__(store, self._feed, Plans(store, settings))
         self._log = store
+        self._settings = settings
         self._clock = clock or Clock()
         self._turns = TurnLoop(
             store,
@@ -99,13 +104,15 @@ class LocalDriver(LogReads):
         """Drain, interrupt, close. A forked child's copy is only let go of: everything in it is the parent's."""
         if self._turns.is_forked:
             return
-        if self._remote is not None:
-            await self._remote.stop()
-        await self._turns.stop(grace)
-        self._feed.close()
-        await self._log.close()
-        error = StoreError("the engine was closed; the execution goes on when it is opened again", self._log.path)
-        self._turns.refuse_all(error)
+        try:
+            if self._remote is not None:
+                await self._remote.stop()
+            await self._turns.stop(grace)
+        finally:
+            self._feed.close()
+            error = StoreError("the engine was closed; the execution goes on when it is opened again", self._log.path)
+            self._turns.refuse_all(error)
+            await asyncio.shield(self._log.close())
 
     @property
     def health(self) -> Health:
@@ -139,21 +146,22 @@ class LocalDriver(LogReads):
         self._turns.check_lives()
         if not self._turns.health.ok:
             raise StoreError(self._turns.health.reason, self._log.path)
-        plan = self._plans.of(order.workflow)
+        definition = self._plans.define(order.workflow)
         known = await self._known(order)
         if known is None and await self._turns.residents.room():
             known = await self._known(order)
         if known is not None:
             self._turns.residents.let_start()  # it needs no room after all
-            return await self._start_again(known, order, plan.definition_hash)
-        resident = Resident(order.execution_id, State(plan), 0, encode_workflow(order.workflow))
+            return await self._start_again(known, order, definition.name)
+        state = State(self._plans.of(definition))
+        resident = Resident(order.execution_id, state, self._clock, definition=definition.document)
         self._turns.residents.add(resident)
         request = StartRequested(
             execution_id=order.execution_id,
             input=order.input,
             priority=order.priority,
             tags=order.tags,
-            at=self._clock.now_ms(),
+            at=resident.now_ms(),
         )
         await self._turns.ask(resident, request)
         return order.execution_id
@@ -167,10 +175,10 @@ class LocalDriver(LogReads):
         return known or residents.get(order.execution_id)
 
     async def _start_again(self, known: Resident, order: Order, name: str) -> str:
-        if not known.state.created_at:  # another start of the same id is on its way to the log
-            await self._turns.ask(known, TimeReached(at=self._clock.now_ms()))
+        if not self._turns.is_settled(known):  # another start of the same id may be on its way to the log
+            await self._turns.ask(known, TimeReached(at=known.now_ms()))
         state = known.state
-        if state.definition_hash != name or decode_payload(state.original_input) != decode_payload(order.input):
+        if state.definition_hash != name or _canonical(state.original_input) != _canonical(order.input):
             what = "input" if state.definition_hash == name else "definition"
             message = f"execution {order.execution_id!r} exists with another {what}; choose another id"
             raise ConflictError(message, order.execution_id, state.status.value)
@@ -180,31 +188,40 @@ class LocalDriver(LogReads):
         self._turns.check_lives()
         return await self._turns.residents.loaded(execution_id)
 
+    # A request has a name of its own, so that one whose commit was in doubt and that is fed again counts once.
+
     async def pause(self, execution_id: str, request: str = "") -> bool:
         """Start nothing new."""
         resident = await self._resident(execution_id)
-        return await self._turns.ask(resident, PauseRequested(request=request, at=self._clock.now_ms()))
+        asked = PauseRequested(request=request or uuid.uuid4().hex, at=resident.now_ms())
+        return await self._turns.ask(resident, asked)
 
     async def resume(self, execution_id: str, inputs: Raw | None, request: str = "") -> bool:
         """Go on."""
         resident = await self._resident(execution_id)
         if inputs is not None:
             self._check_inputs(resident, inputs)
-        return await self._turns.ask(resident, ResumeRequested(inputs=inputs, request=request, at=self._clock.now_ms()))
+        asked = ResumeRequested(inputs=inputs, request=request or uuid.uuid4().hex, at=resident.now_ms())
+        return await self._turns.ask(resident, asked)
 
     async def cancel(self, execution_id: str, reason: str, request: str = "") -> bool:
         """Begin to cancel."""
         resident = await self._resident(execution_id)
-        now = self._clock.now_ms()
-        return await self._turns.ask(resident, CancelExecutionRequested(reason=reason, request=request, at=now))
+        request = request or uuid.uuid4().hex
+        asked = CancelExecutionRequested(reason=reason, request=request, at=resident.now_ms())
+        return await self._turns.ask(resident, asked)
 
     def _check_inputs(self, resident: Resident, inputs: Raw) -> None:
+        merged = {**resident.state.input_value, **decode_payload(inputs)}
+        try:
+            encode_payload(merged, self._settings)
+        except PayloadError as error:
+            raise ValidationError(f"the input with what is added to it: {error}") from error
         schema = resident.state.plan.workflow.input_schema
         if schema is None:
             return
         from treadle.schemas import compile_schema  # loaded only where a workflow has a schema
 
-        merged = {**resident.state.input_value, **decode_payload(inputs)}
         problems = compile_schema(schema).problems(merged, "input")
         if problems:
             raise ValidationError("; ".join(str(one) for one in problems), problems)
@@ -222,3 +239,8 @@ class LocalDriver(LogReads):
         if resident is not None and self._turns.is_settled(resident):
             return snapshot(resident.state)
         return await super().state(execution_id)
+
+
+def _canonical(data: Raw) -> bytes:
+    """Return the bytes of a JSON value with its keys in order: ``1`` is not ``true``, and order does not count."""
+    return msgspec.json.encode(decode_payload(data), order="deterministic")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from treadle.drivers.local.resident import Resident
 from treadle.errors import QuarantineError, ReplayError
 from treadle.machine import Plan, compile, decode_events, fold  # noqa: A004 - the house's word for it
-from treadle.model import decode_workflow, definition_hash
+from treadle.model import decode_workflow, definition_hash, encode_workflow
+from treadle.settings import Settings
 
 if TYPE_CHECKING:
+    from treadle.machine import State
     from treadle.model import Workflow
     from treadle.store.protocol import Reader
+
+
+class Definition(NamedTuple):
+    """A workflow as the store keeps it."""
+
+    name: str
+    document: bytes
 
 
 class Plans:
@@ -19,22 +27,35 @@ class Plans:
 
     Args:
         store: Where definitions are.
+        limits: Size and depth of parameters and outputs.
     """
 
-    def __init__(self, store: Reader) -> None:
+    def __init__(self, store: Reader, limits: Settings | None = None) -> None:
         self._store = store
+        self._limits = limits or Settings()
         self._plans: dict[str, Plan] = {}
-        self._hashes: dict[int, tuple[Workflow, str]] = {}
+        self._definitions: dict[int, tuple[Workflow, Definition]] = {}
 
-    def of(self, workflow: Workflow) -> Plan:
-        """Return the plan of a workflow; the hash of one and the same object is computed once."""
-        known = self._hashes.get(id(workflow))
+    def define(self, workflow: Workflow) -> Definition:
+        """Return name and bytes of a workflow, computed once for one and the same object.
+
+        Both at once: what an object that someone changes would give later is not what its name says.
+        """
+        known = self._definitions.get(id(workflow))
         if known is None or known[0] is not workflow:
-            if len(self._hashes) > _MOST_PLANS:
-                self._hashes.clear()
-            known = self._hashes[id(workflow)] = (workflow, definition_hash(workflow))
-        plan = self._plans.get(known[1])
-        return self._keep(known[1], compile(workflow)) if plan is None else plan
+            if len(self._definitions) > _MOST_PLANS:
+                self._definitions.clear()
+            definition = Definition(definition_hash(workflow), encode_workflow(workflow))
+            known = self._definitions[id(workflow)] = (workflow, definition)
+        return known[1]
+
+    def of(self, definition: Definition) -> Plan:
+        """Return the plan of a definition."""
+        plan = self._plans.get(definition.name)
+        return self._keep(definition.name, self._compile(definition.document)) if plan is None else plan
+
+    def _compile(self, document: bytes) -> Plan:
+        return compile(decode_workflow(document), limits=self._limits)
 
     async def read(self, name: str, execution_id: str) -> Plan:
         """Return the plan of a stored definition.
@@ -48,7 +69,7 @@ class Plans:
             if document is None:
                 raise QuarantineError(f"its definition {name} is missing", self._store.path, execution_id)
             try:
-                plan = compile(decode_workflow(document))
+                plan = self._compile(document)
             except Exception as error:
                 raise QuarantineError(f"its definition {name}: {error}", self._store.path, execution_id) from error
             if plan.definition_hash != name:
@@ -65,7 +86,19 @@ class Plans:
 _MOST_PLANS = 1_000
 
 
-async def load(store: Reader, plans: Plans, execution_id: str) -> Resident | None:
+class Loaded(NamedTuple):
+    """An execution as its log gives it.
+
+    Attributes:
+        state: The fold of all turns.
+        sequence: Number of the last one.
+    """
+
+    state: State
+    sequence: int
+
+
+async def load(store: Reader, plans: Plans, execution_id: str) -> Loaded | None:
     """Return an execution folded from its log; None if there is none of that id.
 
     Raises:
@@ -81,4 +114,4 @@ async def load(store: Reader, plans: Plans, execution_id: str) -> Resident | Non
         state = fold(plan, (decode_events(turn.events) for turn in turns))
     except ReplayError as error:
         raise QuarantineError(str(error), store.path, execution_id) from error
-    return Resident(execution_id, state, len(turns))
+    return Loaded(state, len(turns))

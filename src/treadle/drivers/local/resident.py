@@ -11,6 +11,7 @@ from treadle.store.protocol import IndexRow
 if TYPE_CHECKING:
     import asyncio
 
+    from treadle.drivers.local.clock import Clock
     from treadle.machine import State
     from treadle.machine.inputs import AnyInput
     from treadle.model import ExecutionState
@@ -19,8 +20,20 @@ if TYPE_CHECKING:
 class Resident:
     """One execution that the driver holds.
 
+    Its time is the engine's, shifted so that it begins at the wall clock's and never goes back, whatever clock the
+    machine had when its last event was recorded.
+
+    Args:
+        execution_id: Its name.
+        state: As it was read, or new.
+        clock: The engine's time.
+        sequence: Number of the last turn in the log; 0 for a new execution.
+        definition: Its bytes, for the first turn.
+
     Attributes:
         id: Of the execution.
+        conflicts: How often in a row the log had another turn where its next one belongs.
+        is_set_aside: Its log is damaged, or the engine failed on it: nothing of it is turned any more.
         state: What its committed and about-to-be-committed events add up to.
         sequence: Number of its last turn in the log.
         definition: Canonical bytes of the definition until the first turn is committed, then None.
@@ -28,16 +41,43 @@ class Resident:
         waiters: Who waits for it to rest (False) or to end (True).
     """
 
-    __slots__ = ("arrived", "definition", "id", "indexed", "sequence", "state", "waiters")
+    __slots__ = (
+        "_clock",
+        "_shift",
+        "arrived",
+        "conflicts",
+        "definition",
+        "id",
+        "indexed",
+        "is_set_aside",
+        "sequence",
+        "state",
+        "waiters",
+    )
 
-    def __init__(self, execution_id: str, state: State, sequence: int = 0, definition: bytes | None = None) -> None:
+    def __init__(
+        self, execution_id: str, state: State, clock: Clock, sequence: int = 0, definition: bytes | None = None
+    ) -> None:
         self.id = execution_id
+        self.is_set_aside = False
+        self.conflicts = 0
+        self._clock = clock
+        self._shift = max(clock.wall_ms(), state.last_at) - clock.now_ms()
         self.state = state
         self.sequence = sequence
         self.definition = definition
         self.indexed: ExecutionStatus | None = state.status if sequence else None
         self.arrived: list[tuple[AnyInput, asyncio.Future[bool] | None]] = []
         self.waiters: dict[asyncio.Future[ExecutionState], bool] = {}
+
+    def now_ms(self) -> int:
+        """Return its time, in milliseconds since the epoch."""
+        return self._clock.now_ms() + self._shift
+
+    def wake_at(self) -> int | None:
+        """Return when ``TimeReached`` is due, by the engine's time; None while it is not."""
+        at = self.state.wake_at()
+        return None if at is None else at - self._shift
 
     @property
     def priority(self) -> int:

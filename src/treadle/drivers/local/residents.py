@@ -13,13 +13,14 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from treadle.drivers.local.recovery import load
+from treadle.drivers.local.resident import Resident
 from treadle.errors import NotFoundError, OverloadedError, QuarantineError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.recovery import Plans
-    from treadle.drivers.local.resident import Resident
     from treadle.settings import Settings
     from treadle.store.protocol import Reader
 
@@ -33,17 +34,26 @@ class Residents:
         store: The log.
         plans: Compiled definitions.
         settings: How many there may be.
+        clock: The engine's time.
         loaded: Told of each one that was read from the log and has not ended, to go on with it.
 
     Attributes:
         quarantined: Why, by id of each execution that was set aside because its log is damaged.
     """
 
-    def __init__(self, store: Reader, plans: Plans, settings: Settings, loaded: Callable[[Resident], None]) -> None:
+    def __init__(
+        self,
+        store: Reader,
+        plans: Plans,
+        settings: Settings,
+        clock: Clock,
+        loaded: Callable[[Resident], None],
+    ) -> None:
         self.quarantined: dict[str, str] = {}
         self._store = store
         self._plans = plans
         self._settings = settings
+        self._clock = clock
         self._loaded = loaded
         self._here: dict[str, Resident] = {}
         self._idle: set[str] = set()
@@ -77,7 +87,7 @@ class Residents:
 
         One that is damaged is set aside by name. One that has ended is returned and does not stay.
         """
-        while True:
+        while execution_id not in self.quarantined:
             here = self._here.get(execution_id)
             if here is not None:
                 return here
@@ -86,6 +96,7 @@ class Residents:
                 return await self._load(execution_id)
             # One reads for all who ask: of two, the slower would put back what the other has moved on since.
             await asyncio.wait([loading])
+        return None
 
     async def _load(self, execution_id: str) -> Resident | None:
         done = self._loading[execution_id] = asyncio.get_running_loop().create_future()
@@ -98,10 +109,13 @@ class Residents:
         finally:
             del self._loading[execution_id]
             done.set_result(None)
-        if found is not None and not found.state.ended_at:
-            self.add(found)
-            self._loaded(found)
-        return found
+        if found is None:
+            return None
+        resident = Resident(execution_id, found.state, self._clock, found.sequence)
+        if not found.state.ended_at:
+            self.add(resident)
+            self._loaded(resident)
+        return resident
 
     async def loaded(self, execution_id: str) -> Resident:
         """Return an execution, read back from the log if need be.

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import random
+import time
 import traceback
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from treadle.actions import Action
-    from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Resident
     from treadle.drivers.local.threads import Threads
     from treadle.machine import RunStep
@@ -36,17 +37,38 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("treadle.actions")
 
+_NO_THREAD_SECONDS = 0.5
+_IS_COROUTINE = (
+    "the function gave a coroutine: it is not defined with 'async def', as under a decorator that is not; "
+    "make the decorator async"
+)
+
 
 class Body:
     """A running attempt. It holds its slot until it has really ended, or was given up after its cancellation."""
 
-    __slots__ = ("command", "has_ended", "is_cancelled", "is_interrupted", "is_reported", "resident", "task", "timer")
+    __slots__ = (
+        "command",
+        "has_begun",
+        "has_ended",
+        "is_cancelled",
+        "is_interrupted",
+        "is_reported",
+        "overran",
+        "resident",
+        "started",
+        "task",
+        "timer",
+    )
 
     def __init__(self, resident: Resident, command: RunStep) -> None:
         self.resident = resident
         self.command = command
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.started = time.monotonic()
+        self.has_begun = False
+        self.overran = False
         self.is_cancelled = False
         self.is_interrupted = False
         self.is_reported = False
@@ -57,7 +79,6 @@ class Bodies:
     """The attempts that run now.
 
     Args:
-        clock: The engine's time.
         settings: Limits.
         threads: For sync actions.
         report: Takes what came of an attempt.
@@ -66,13 +87,11 @@ class Bodies:
 
     def __init__(
         self,
-        clock: Clock,
         settings: Settings,
         threads: Threads,
         report: Callable[[Resident, AnyInput], None],
         freed: Callable[[Resident], None],
     ) -> None:
-        self._clock = clock
         self._settings = settings
         self._threads = threads
         self._report = report
@@ -81,8 +100,9 @@ class Bodies:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def __contains__(self, key: tuple[str, str, int]) -> bool:
-        return key in self._running
+    def of(self, execution_id: str) -> list[tuple[str, int]]:
+        """Return the attempts of one execution that run: step and attempt."""
+        return [(step, attempt) for (name, step, attempt) in self._running if name == execution_id]
 
     def run(self, resident: Resident, command: RunStep, action: Action) -> None:
         """Start an attempt."""
@@ -102,14 +122,14 @@ class Bodies:
                 body.task = loop.create_task(self._call(body, action, arguments))
             else:
                 self._call_on_thread(loop, body, action, arguments)
-        except (ValidationError, RuntimeError) as error:  # they break the schema; the system gives no thread
+        except ValidationError as error:  # the parameters break the schema
             self._finish(body, self._failure(body, error))
 
     def cancel(self, resident: Resident, step: str, attempt: int) -> None:
         """Cancel an attempt; it is reported when it has ended, or after the grace."""
         body = self._running.get((resident.id, step, attempt))
         if body is None:
-            self._report(resident, ActionCancelled(step=step, attempt=attempt, at=self._clock.now_ms()))
+            self._report(resident, ActionCancelled(step=step, attempt=attempt, at=resident.now_ms()))
         else:
             self._cancel(body)
 
@@ -119,13 +139,18 @@ class Bodies:
             async with asyncio.timeout(grace.total_seconds()):
                 await self._idle.wait()
         except TimeoutError:
-            for body in list(self._running.values()):
-                body.is_interrupted = True
-                if body.task is not None:
-                    body.task.cancel()
-            tasks = [body.task for body in self._running.values() if body.task is not None]
-            if tasks:
-                await asyncio.wait(tasks, timeout=1.0)
+            pass
+        finally:  # also where whoever waits is cancelled
+            await self._interrupt()
+
+    async def _interrupt(self) -> None:
+        for body in list(self._running.values()):
+            body.is_interrupted = True
+            if body.task is not None:
+                body.task.cancel()
+        tasks = [body.task for body in self._running.values() if body.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
 
     def _key(self, body: Body) -> tuple[str, str, int]:
         return body.resident.id, body.command.step, body.command.attempt
@@ -133,7 +158,7 @@ class Bodies:
     def _context(self, body: Body) -> StepContext:
         state, command = body.resident.state, body.command
         timeout = command.node.timeout_ms
-        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        now = datetime.now(UTC)
         fields = {"execution_id": state.execution_id, "step": command.step, "attempt": command.attempt}
         return StepContext(
             execution_id=state.execution_id,
@@ -146,11 +171,14 @@ class Bodies:
         )
 
     async def _call(self, body: Body, action: Action, arguments: dict[str, Any]) -> None:
+        body.has_begun = True
         try:
             result = await action.function(**arguments)
         except BaseException as error:  # noqa: BLE001 - the fence
+            _look_at_time(body)
             outcome = self._failure(body, error)
         else:
+            _look_at_time(body)
             outcome = self._success(body, result)
         self._finish(body, outcome)
 
@@ -163,18 +191,34 @@ class Bodies:
             try:
                 result = context.run(action.function, **arguments)
             except BaseException as error:  # noqa: BLE001 - the fence
+                _look_at_time(body)
                 outcome = self._failure(body, error)
             else:
+                _look_at_time(body)
                 outcome = self._success(body, result)
             try:
                 loop.call_soon_threadsafe(self._finish, body, outcome)
             except RuntimeError:  # the loop is closed: the attempt counts as interrupted
                 return
 
-        self._threads.submit(work)
+        body.has_begun = True
+        if not self._threads.submit(work):
+            self._ask_for_a_thread(loop)
+
+    def _ask_for_a_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Try again until the system gives a thread: what waits for one has not failed."""
+        _logger.warning("the system gives no thread for sync actions; they wait for one")
+
+        def again() -> None:
+            if not self._threads.grow():
+                self._ask_for_a_thread(loop)
+
+        loop.call_later(_NO_THREAD_SECONDS, again)
 
     def _finish(self, body: Body, outcome: AnyInput) -> None:
         """Report the outcome and let go of the slot."""
+        if body.overran and not body.is_cancelled:
+            self._time_out(body)  # it held up the loop, so that its timer could not
         self._let_go(body)
         if body.is_interrupted:
             return  # nothing is recorded: recovery finds the attempt without an end, and it runs again
@@ -211,8 +255,13 @@ class Bodies:
         if body.is_cancelled:
             return
         body.is_cancelled = True
+        if body.timer is not None:
+            body.timer.cancel()
         if body.task is not None:
             body.task.cancel()
+            if not body.has_begun:  # the task ends without ever coming to its first line
+                self._give_up(body)
+                return
         loop = asyncio.get_running_loop()
         body.timer = loop.call_later(self._settings.grace_ms / 1000, self._give_up, body)
 
@@ -221,7 +270,7 @@ class Bodies:
         command = body.command
         if not body.is_reported:
             body.is_reported = True
-            now = self._clock.now_ms()
+            now = body.resident.now_ms()
             self._report(body.resident, ActionCancelled(step=command.step, attempt=command.attempt, at=now))
         if body.task is not None:
             self._let_go(body)
@@ -229,18 +278,27 @@ class Bodies:
     def _success(self, body: Body, result: object) -> AnyInput:
         command = body.command
         try:
+            _refuse_coroutine(result)
             output = encode_payload(result, self._settings)
             _check_schema(command.node.output_schema, output, "output")
         except BaseException as error:  # noqa: BLE001 - a value may do anything when it is looked at
             return self._failure(body, error)
-        return ActionReturned(step=command.step, attempt=command.attempt, output=output, at=self._clock.now_ms())
+        return ActionReturned(step=command.step, attempt=command.attempt, output=output, at=body.resident.now_ms())
 
     def _failure(self, body: Body, error: BaseException) -> AnyInput:
+        try:
+            return self._described(body, error)
+        except BaseException:  # noqa: BLE001 - an error may do anything when it is looked at, too
+            step, attempt = body.command.step, body.command.attempt
+            plain = StepError(type="Exception", message="<this error cannot be read>", attempt=attempt, step=step)
+            return self._raised(body, plain, ())
+
+    def _described(self, body: Body, error: BaseException) -> AnyInput:
         command = body.command
         if isinstance(error, asyncio.CancelledError) and body.is_cancelled:
-            return ActionCancelled(step=command.step, attempt=command.attempt, at=self._clock.now_ms())
+            return ActionCancelled(step=command.step, attempt=command.attempt, at=body.resident.now_ms())
         described = describe_error(error, command.step, command.attempt, self._settings.max_error_chars)
-        names = tuple(one.__name__ for one in type(error).__mro__)
+        names = tuple(_plain(one.__name__) for one in type(error).__mro__)
         permanent = isinstance(error, ValidationError) or _is_wrong_call(error)
         return self._raised(body, described, names, permanent=permanent, retry_after_ms=_retry_after_ms(error))
 
@@ -252,7 +310,7 @@ class Bodies:
             error=error,
             names=names,
             draw=random.random(),  # noqa: S311 - jitter
-            at=self._clock.now_ms(),
+            at=body.resident.now_ms(),
             **how,
         )
 
@@ -266,23 +324,47 @@ def describe_error(error: BaseException, step: str, attempt: int, limit: int) ->
     """Return what is recorded of an error; never raises, whatever the error does."""
     details: dict[str, Any] = {}
     if isinstance(error, AgentExecutionError):
-        details["task_id"] = _text(error.task_id, limit)
+        details["task_id"] = _text(getattr(error, "task_id", ""), limit)  # a subclass may not have set it
     frames = traceback.extract_tb(error.__traceback__)[-8:]
-    where = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[1:]]
+    where = [_plain(f"{frame.filename}:{frame.lineno} in {frame.name}") for frame in frames[1:]]
     if where:
         details["traceback"] = where
-    return StepError(
-        type=type(error).__name__, message=_text(error, limit), attempt=attempt, step=step, details=details
-    )
+    name = _plain(type(error).__name__)
+    return StepError(type=name, message=_text(error, limit), attempt=attempt, step=step, details=details)
+
+
+def _plain(text: str) -> str:
+    """Return text that can be stored: a file or a class may have a name that cannot."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _look_at_time(body: Body) -> None:
+    """Note whether an attempt took longer than its timeout; at its end, before its result waits for the loop."""
+    timeout = body.command.node.timeout_ms
+    body.overran = timeout is not None and time.monotonic() - body.started > timeout / 1000
 
 
 def _text(value: object, limit: int) -> str:
     try:
         text = str(value)
     except BaseException:  # noqa: BLE001 - an error whose text fails is still an error
-        return f"<the text of this {type(value).__name__} cannot be read>"
-    text = text.encode("utf-8", "replace").decode()
+        text = _text_of_arguments(value)
+    text = _plain(text)
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
+
+
+def _text_of_arguments(value: object) -> str:
+    """Return what an error was made with: a subclass of ours may not have set what our text is made of."""
+    try:
+        return ", ".join(str(one) for one in getattr(value, "args", ())) or type(value).__name__
+    except BaseException:  # noqa: BLE001 - as above
+        return f"<the text of this {type(value).__name__} cannot be read>"
+
+
+def _refuse_coroutine(result: object) -> None:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise ValidationError(_IS_COROUTINE)
 
 
 def _is_wrong_call(error: BaseException) -> bool:

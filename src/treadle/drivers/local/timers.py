@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from treadle.drivers.local.clock import Clock
 
+_SLACK = 64
+
 LONGEST_SLEEP_SECONDS = 30.0
 """The wall clock may jump ahead while the loop sleeps by the monotonic one, so it looks again at least this often."""
 
@@ -38,6 +40,9 @@ class Timers:
         elif self._wanted.get(key) != at:
             self._wanted[key] = at
             heapq.heappush(self._heap, (at, key))
+            if len(self._heap) > _SLACK + 2 * len(self._wanted):  # most of it is no longer wanted
+                self._heap = [(time, name) for name, time in self._wanted.items()]
+                heapq.heapify(self._heap)
             if self._handle is None or at < self._handle_at:
                 self._arm()
 

@@ -76,10 +76,11 @@ class TurnLoop:
         self._admission = Admission(max_concurrent_steps)
         self._threads = Threads(settings.step_threads or max_concurrent_steps)
         self._timers = Timers(clock, self._time_reached)
-        self.residents = Residents(store, plans, settings, self._go_on)
+        self.residents = Residents(store, plans, settings, clock, self._go_on)
         self._arrived: dict[Resident, None] = {}
         self._taken: dict[Resident, _Arrived] = {}
-        self._unregistered: dict[str, None] = {}
+        self._doubtful: dict[Resident, None] = {}
+        self._unregistered: dict[str, set[str]] = {}
         self._failure = ""
         self._defect: TreadleError | None = None
         self._loop: asyncio.Task[None] | None = None
@@ -87,13 +88,16 @@ class TurnLoop:
         self._pid = os.getpid()
         self._bodies: Bodies
         self._wake: asyncio.Event
+        self._stopping: asyncio.Event
+        registry.added = self._registered
 
     # -- life
 
     def start(self) -> None:
         """Begin to turn. No step starts before ``admit``."""
         self._wake = asyncio.Event()
-        self._bodies = Bodies(self._clock, self._settings, self._threads, self.put, self._freed)
+        self._stopping = asyncio.Event()
+        self._bodies = Bodies(self._settings, self._threads, self.put, self._freed)
         self._loop = asyncio.create_task(self._run(), name="treadle-turns")
 
     def admit(self) -> None:
@@ -107,14 +111,16 @@ class TurnLoop:
             return
         loop, self._loop = self._loop, None
         self._is_admitting = False
-        await self.residents.stop()
-        await self._bodies.drain(grace)
-        loop.cancel()
-        await asyncio.wait([loop])
-        if not self._failure:
-            await self._tick()  # what ended while draining
-        self._timers.stop()
-        self._threads.stop()
+        try:
+            await self.residents.stop()
+            await self._bodies.drain(grace)
+        finally:
+            # The loop ends by itself, behind the turn it is in: one that was cut off would be committed all the same.
+            self._stopping.set()
+            self._signal()
+            await asyncio.wait([loop])
+            self._timers.stop()
+            self._threads.stop()
 
     def refuse_all(self, error: TreadleError) -> None:
         """Tell everyone who still waits that no answer will come."""
@@ -161,12 +167,16 @@ class TurnLoop:
     # -- executions in memory
 
     def _go_on(self, resident: Resident) -> None:
-        """Offer what is ready, report attempts that no longer run, set the timer."""
+        """Make what runs and what the state says agree, offer what is ready, see what is due."""
         state = resident.state
-        now = self._clock.now_ms()
+        now = resident.now_ms()
+        running = dict(self._bodies.of(resident.id))
         for step, attempt in list(state.in_flight.items()):
-            if (resident.id, step, attempt) not in self._bodies:
+            if running.get(step) != attempt:
                 self.put(resident, interrupted(step, attempt, now))
+        for step, attempt in running.items():
+            if state.cancels_in_flight or state.in_flight.get(step) != attempt:
+                self._bodies.cancel(resident, step, attempt)
         if state.starts_steps:
             self._offer(resident, [ReadyStep(step, state.plan.index[step]) for step in state.ready])
             self._signal()
@@ -174,7 +184,7 @@ class TurnLoop:
 
     def is_settled(self, resident: Resident) -> bool:
         """Tell whether the state in memory is committed: not while a turn of it is being written, or in doubt."""
-        return resident not in self._taken and bool(resident.sequence)
+        return resident not in self._taken and resident not in self._doubtful and bool(resident.sequence)
 
     # -- what arrives
 
@@ -185,14 +195,13 @@ class TurnLoop:
         self._signal()
 
     def _time_reached(self, keys: Sequence[str]) -> None:
-        now = self._clock.now_ms()
         away: list[str] = []
         for key in keys:
             resident = self.residents.get(key)
             if resident is None:
                 away.append(key)
             else:
-                self.put(resident, TimeReached(at=now))
+                self.put(resident, TimeReached(at=resident.now_ms()))
         self.residents.fetch(away)
 
     async def ask(self, resident: Resident, request: AnyInput) -> bool:
@@ -219,10 +228,12 @@ class TurnLoop:
     def _look_again(self, resident: Resident) -> None:
         """Have the loop look at an idle execution: whether it rests, and whether it may leave memory."""
         if self.residents.is_idle(resident):
-            self.put(resident, TimeReached(at=self._clock.now_ms()))
+            self.put(resident, TimeReached(at=resident.now_ms()))
 
     def put(self, resident: Resident, arrived: AnyInput, verdict: asyncio.Future[bool] | None = None) -> None:
         """Feed the machine in the next turn; ``verdict`` is told whether it was accepted, once that is durable."""
+        if resident.is_set_aside:
+            return
         resident.arrived.append((arrived, verdict))
         self._arrived[resident] = None
         self.residents.note(resident, is_idle=False)
@@ -239,22 +250,37 @@ class TurnLoop:
             if name in self._registry:
                 known.append(ready)
             else:
-                self._unregistered[name] = None
+                self._unregistered.setdefault(name, set()).add(resident.id)
                 _logger.warning("step %r of %r waits: no action %r is registered", ready.step, resident.id, name)
         if known:
             self._admission.offer(resident, known)
+
+    def _registered(self, name: str) -> None:
+        """Offer the steps that waited for an action of that name."""
+        waiting = self._unregistered.pop(name, set())
+        for resident in [one for one in map(self.residents.get, waiting) if one is not None]:
+            nodes, index = resident.state.plan.nodes, resident.state.plan.index
+            ready = [ReadyStep(step, index[step]) for step in resident.state.ready]
+            if resident.state.starts_steps:
+                self._offer(resident, [one for one in ready if nodes[one.order].action == name])
+                self._look_again(resident)
+        self.residents.fetch(name for name in waiting if self.residents.get(name) is None)
 
     # -- turns
 
     async def _run(self) -> None:
         try:
-            while True:
+            while not self._stopping.is_set():
                 await self._wake.wait()
                 self._wake.clear()
                 try:
                     await self._tick()
                 except StoreError as error:
                     await self._recover_store(error)
+            if not self._failure:
+                await self._tick()  # what ended while draining
+        except StoreError as error:
+            _logger.error("the log cannot be written, what ended last runs again: %s", error)  # noqa: TRY400 - as below
         except Exception as error:
             # Our own defect, whatever it is: nobody may wait for ever because of it.
             _logger.exception("the engine stopped by a defect of its own")
@@ -269,50 +295,66 @@ class TurnLoop:
 
     async def _tick(self) -> None:
         batch, self._arrived = self._arrived, {}
-        taken = self._taken = {resident: resident.arrived for resident in batch}
-        turns = {resident: self._advance(resident) for resident in batch}
+        self._taken = {resident: resident.arrived for resident in batch}
+        turns: dict[Resident, Turn] = {}
+        for resident in batch:
+            self._advance(resident, turns)
         if self._is_admitting:
             self._admit(turns)
-        self._taken = {resident: taken.get(resident, []) for resident in turns}
-        rows = [_row(resident, turn) for resident, turn in turns.items() if turn.events]
+        rows = self._rows(turns)
+        self._taken = {resident: self._taken.get(resident, []) for resident in turns}
         stored: Sequence[StoredTurn] = ()
         if rows:
             try:
-                stored = await self._append(rows)
+                stored = await self._append(rows, turns)
             except StoreError:
-                self._keep_for_later(turns, taken)
+                self._keep_for_later(turns)
                 raise
-        self._act(turns, taken)
+        self._act(turns)
         self._taken = {}
         if stored:
             self._feed.publish(stored)
+        if self._doubtful:  # a conflict: the store, or we, are wrong about how far a log has got
+            await self._store.reopen()
+            await self._fold_doubtful()
 
-    def _advance(self, resident: Resident) -> Turn:
+    def _advance(self, resident: Resident, turns: dict[Resident, Turn]) -> None:
         arrived, resident.arrived = resident.arrived, []
-        turn = advance(resident.state, [one for one, _ in arrived])
+        try:
+            turn = advance(resident.state, [one for one, _ in arrived])
+        except Exception as error:  # noqa: BLE001 - one execution that we fail on is no reason to fail the others
+            self._give_up(resident, error)
+            return
+        turns[resident] = turn
         if not resident.state.starts_steps:
             self._admission.withdraw(resident)
         elif turn.ready:
             self._offer(resident, turn.ready)
-        return turn
 
     def _admit(self, turns: dict[Resident, Turn]) -> None:
         """Fill the slots. A step that does not start after all gives its slot to the next one."""
-        now = self._clock.now_ms()
         while chosen := self._choose():
             for resident, steps in chosen.items():
                 turn = turns.get(resident)
                 if turn is None:
                     turn = turns[resident] = Turn(resident.state)
-                offered = len(turn.ready)
-                start(resident.state, steps, at=now, turn=turn)
-                for step in steps:
-                    if step not in resident.state.in_flight:
-                        self._admission.release(resident)
-                if not resident.state.starts_steps:
-                    self._admission.withdraw(resident)
-                elif len(turn.ready) > offered:
-                    self._offer(resident, turn.ready[offered:])
+                self._start(resident, steps, turn, turns)
+
+    def _start(self, resident: Resident, steps: list[str], turn: Turn, turns: dict[Resident, Turn]) -> None:
+        before, offered = len(turn.commands), len(turn.ready)
+        try:
+            start(resident.state, steps, at=resident.now_ms(), turn=turn)
+        except Exception as error:  # noqa: BLE001 - as above
+            del turns[resident]
+            self._give_up(resident, error, slots=len(steps) + len(turn.runs[:before]))
+            return
+        started = sum(type(one) is RunStep for one in turn.commands[before:])
+        for _ in range(len(steps) - started):
+            self._admission.release(resident)
+        if not resident.state.starts_steps:
+            self._admission.withdraw(resident)
+        elif len(turn.ready) > offered:
+            self._offer(resident, turn.ready[offered:])
 
     def _choose(self) -> dict[Resident, list[str]]:
         """Take the slots that are free for ready steps, and return those steps by execution."""
@@ -323,28 +365,45 @@ class TurnLoop:
             chosen.setdefault(resident, []).append(step)
         return chosen
 
-    async def _append(self, rows: Sequence[Row]) -> Sequence[StoredTurn]:
-        """Write turns, and return them as they are stored if anybody wants to see them."""
+    def _rows(self, turns: dict[Resident, Turn]) -> list[Row]:
+        """Return the turns that hold events, as rows of the log."""
+        rows: list[Row] = []
+        for resident, turn in list(turns.items()):
+            if turn.events:
+                try:
+                    rows.append(_row(resident, turn))
+                except Exception as error:  # noqa: BLE001 - as above
+                    del turns[resident]
+                    self._give_up(resident, error, slots=len(turn.runs))
+        return rows
+
+    async def _append(self, rows: Sequence[Row], turns: dict[Resident, Turn]) -> Sequence[StoredTurn]:
+        """Write turns, and return them as they are stored if anybody wants to see them.
+
+        One that the log has otherwise is taken out of ``turns`` and folded again; the others are committed.
+        """
         answers = await self._store.append(rows)
+        stored: list[StoredTurn] = []
         for row, answer in zip(rows, answers, strict=True):
             if answer.answer is Answer.CONFLICT:
-                raise StoreError(
-                    f"turn {row.sequence} of {row.execution_id!r} is another one in the log", self._store.path
-                )
-        if not self._feed.has_subscribers:
-            return ()
-        return [
-            StoredTurn(row.execution_id, row.sequence, row.events, row.count, answer.cursor)
-            for row, answer in zip(rows, answers, strict=True)
-        ]
+                _logger.error("turn %d of %r is another one in the log", row.sequence, row.execution_id)
+                resident = next(one for one in turns if one.id == row.execution_id)
+                self._keep_for_later({resident: turns.pop(resident)})
+                resident.conflicts += 1
+                if resident.conflicts > _MOST_CONFLICTS:
+                    self._set_aside(resident, QuarantineError("its log is not ours", self._store.path, resident.id))
+            elif self._feed.has_subscribers:
+                stored.append(StoredTurn(row.execution_id, row.sequence, row.events, row.count, answer.cursor))
+        return stored
 
-    def _act(self, turns: dict[Resident, Turn], taken: dict[Resident, _Arrived]) -> None:
+    def _act(self, turns: dict[Resident, Turn]) -> None:
         """Carry out what the committed turns ask for, and answer who waits."""
         for resident, turn in turns.items():
             if turn.events:
                 resident.sequence += 1
+                resident.conflicts = 0
                 resident.definition = None
-            for (_, verdict), accepted in zip(taken.get(resident, ()), turn.accepted, strict=False):
+            for (_, verdict), accepted in zip(self._taken.get(resident, ()), turn.accepted, strict=False):
                 if verdict is not None and not verdict.done():
                     verdict.set_result(accepted)
             for command in turn.commands:
@@ -360,67 +419,106 @@ class TurnLoop:
 
     def _let_rest(self, resident: Resident) -> None:
         """Let an ended execution leave memory; set the timer of any other, and say whether it only waits."""
-        if resident.arrived:
+        if resident.arrived or resident.is_set_aside:
             return
         state = resident.state
-        self._timers.set(resident.id, state.wake_at())
+        self._timers.set(resident.id, resident.wake_at())
         if state.ended_at:
             self.residents.remove(resident)
+            self._forget_unregistered(resident)
         else:
             self.residents.note(resident, is_idle=not state.in_flight and resident not in self._admission)
 
-    # -- when the log fails
+    def _forget_unregistered(self, resident: Resident) -> None:
+        for name, waiting in list(self._unregistered.items()):
+            waiting.discard(resident.id)
+            if not waiting:
+                del self._unregistered[name]
 
-    def _keep_for_later(self, turns: dict[Resident, Turn], taken: dict[Resident, _Arrived]) -> None:
+    # -- when the log fails, or we do
+
+    def _keep_for_later(self, turns: dict[Resident, Turn]) -> None:
         """Put back what had arrived, and the slots that were taken: none of it happened as far as we know."""
         for resident, turn in turns.items():
-            resident.arrived = [*taken.get(resident, ()), *resident.arrived]
+            resident.arrived = [*self._taken.get(resident, ()), *resident.arrived]
             self._arrived[resident] = None
+            self._doubtful[resident] = None
             self._admission.withdraw(resident)
             for _ in turn.runs:
                 self._admission.release(resident)
 
     async def _recover_store(self, error: StoreError) -> None:
+        """Try to write again until something was written; until then no work is taken."""
         self._failure = str(error)
         self.residents.refuse_starts(error)
         _logger.error("the log cannot be written, no work is taken: %s", error)
-        doubtful = list(self._arrived)
-        while self._failure:
-            await asyncio.sleep(self._settings.store_retry_ms / 1000)
+        while not await self._stops_within(self._settings.store_retry_ms / 1000):
             try:
                 await self._store.reopen()
-                for resident in doubtful:
-                    await self._fold_again(resident)
+                await self._fold_doubtful()
+                await self._tick()
             except StoreError as again:
                 self._failure = str(again)
             else:
                 self._failure = ""
-                self._taken = {}
-        _logger.warning("the log can be written again")
-        self._signal()  # what had arrived is fed again, and who waits is told what the log says
+                _logger.warning("the log can be written again")
+                self._feed.lapse()  # some of what was in doubt is committed, and nobody was shown it
+                self._signal()
+                return
 
-    def _set_aside(self, resident: Resident, error: QuarantineError) -> None:
-        _logger.error("%s", error)
-        self.residents.quarantined[resident.id] = error.args[0]
-        self._refuse(resident, error)
-        resident.arrived.clear()
-        self._arrived.pop(resident, None)
-        self._timers.set(resident.id, None)
-        self.residents.remove(resident)
+    async def _stops_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _fold_doubtful(self) -> None:
+        """Replace what is in doubt by what the log says."""
+        for resident in list(self._doubtful):
+            if not resident.is_set_aside:
+                await self._fold_again(resident)
+            del self._doubtful[resident]
+        self._taken = {}
 
     async def _fold_again(self, resident: Resident) -> None:
         """Replace the state in memory by what the log says; set an execution aside whose log is damaged."""
         try:
             found = await load(self._store, self._plans, resident.id)
         except QuarantineError as error:
+            _logger.error("%s", error)  # noqa: TRY400 - the traceback says nothing to whoever reads it
             self._set_aside(resident, error)
             return
         if found is None:
             resident.state, resident.sequence, resident.indexed = State(resident.state.plan), 0, None
             return
-        resident.state, resident.sequence, resident.indexed = found.state, found.sequence, found.indexed
+        resident.state, resident.sequence, resident.indexed = found.state, found.sequence, found.state.status
         self._go_on(resident)
 
+    def _give_up(self, resident: Resident, error: Exception, *, slots: int = 0) -> None:
+        """Set an execution aside that we failed on by a defect of our own; its log is whole."""
+        _logger.error("the engine failed on execution %r", resident.id, exc_info=error)
+        for _ in range(slots):
+            self._admission.release(resident)
+        why = f"by a defect of the engine ({type(error).__name__}: {error}); what is committed of it is whole"
+        self._set_aside(resident, QuarantineError(why, self._store.path, resident.id))
+
+    def _set_aside(self, resident: Resident, error: QuarantineError) -> None:
+        """Turn an execution no more: nothing of it is written, and what runs of it is cancelled."""
+        self.residents.quarantined[resident.id] = error.args[0]
+        self._refuse(resident, error)
+        resident.is_set_aside = True
+        resident.arrived.clear()
+        self._arrived.pop(resident, None)
+        self._admission.withdraw(resident)
+        self._timers.set(resident.id, None)
+        self.residents.remove(resident)
+        for step, attempt in self._bodies.of(resident.id):
+            self._bodies.cancel(resident, step, attempt)
+
+
+_MOST_CONFLICTS: Final = 3
 
 _NOT_OPEN: Final = "the engine is not open: its verbs are called within 'async with engine'"
 
