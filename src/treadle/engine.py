@@ -8,6 +8,7 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
+from treadle import bridge
 from treadle.actions import Registry
 from treadle.arguments import (
     LARGEST_NUMBER,
@@ -234,7 +235,7 @@ def run_sync(
         async with WorkflowEngine(max_concurrent_steps, store, actions, recover=recover) as engine:
             return await engine.run_workflow(workflow, input_data, execution_id=execution_id)
 
-    return asyncio.run(run())
+    return bridge.run(run())
 
 
 def _store(store: str | os.PathLike[str] | Store) -> Store:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from treadle.drivers.protocol import Reads
-    from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent
+    from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent, Workflow
 
 
 class StateManager:
@@ -30,6 +30,14 @@ class StateManager:
             NotFoundError: No such execution.
         """
         return await self._reads.state(execution_id)
+
+    async def get_workflow(self, execution_id: str) -> Workflow:
+        """Return the workflow that an execution runs: the one it began with.
+
+        Raises:
+            NotFoundError: No such execution.
+        """
+        return await self._reads.workflow(execution_id)
 
     async def list_executions(
         self,

@@ -37,5 +37,5 @@ def test_every_option_is_described_with_its_commands(name: str) -> None:
     for words, of, _ in rows("## Options"):
         names = set(COMMANDS) - {"validate"} if of == "all but `validate`" else set(re.findall(r"`(\w+)`", of))
         if name in names:
-            described |= set(re.findall(r"(?<![\w-])--?\w+", words))
+            described |= set(re.findall(r"(?<![\w-])--?[\w-]+", words))
     assert described == options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from treadle import ExecutionStatus, ValidationError, read_json
-from treadle.cli.output import fail
+from treadle.cli.output import INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,6 +34,7 @@ ExecutionId = Annotated[str, typer.Argument(help="Id of the execution.")]
 Db = Annotated[Path, typer.Option(help="The SQLite file of the engine.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-i", help="One input, name=value (JSON, or else text).")]
 InputFile = Annotated[Path | None, typer.Option("--input", help="Inputs as a JSON file.")]
+Slots = Annotated[int, typer.Option("--max-concurrent-steps", min=1, help="How many steps run at a time.")]
 Actions = Annotated[list[str] | None, typer.Option(help="A module or a file with actions; may be repeated.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -79,21 +81,35 @@ def _value(name: str, text: str) -> Any:  # noqa: ANN401 - a JSON value
 
 def import_actions(names: list[str] | None) -> list[ModuleType]:
     """Import the modules with actions: each by dotted name, or a Python file by its path."""
-    return [_import(name) for name in names or []]
+    return [_import(name) for name in dict.fromkeys(names or [])]
 
 
 def _import(name: str) -> ModuleType:
     path = Path(name)
-    try:
-        if path.suffix != ".py":
-            sys.path.insert(0, str(Path.cwd()))
-            return importlib.import_module(name)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None or not path.exists():
+    if path.suffix == ".py" or "/" in name or name in (".", ".."):
+        if not path.is_file():
             fail(f"there is no file {name}")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever the module raises, the user gets one line
+        # What stands beside it can be imported, but takes the place of nothing that Python or we import by that name.
+        sys.path.append(str(path.parent.resolve()))
+        load = _load_file
+    else:
+        sys.path.insert(0, str(Path.cwd()))
+        load = importlib.import_module
+    try:
+        return load(name)
+    except KeyboardInterrupt:
+        fail("stopped", code=INTERRUPTED)
+    except BaseException as error:  # noqa: BLE001 - whatever the module raises, the user gets one line
         fail(f"the actions of {name} cannot be imported: {type(error).__name__}: {error}")
+
+
+def _load_file(name: str) -> ModuleType:
+    # Under a name of its own, so that a file called json.py does not take the place of Python's.
+    own = f"_treadle_actions_{hashlib.sha256(str(Path(name).resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(own, name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[own] = module
+    spec.loader.exec_module(module)
     return module

@@ -8,16 +8,18 @@ import typer
 
 import treadle
 from treadle import Client, TreadleError
-from treadle.cli.arguments import DEFAULT_DB, Db, File, need_file
+from treadle.cli.arguments import DEFAULT_DB, Actions, Db, File, import_actions, need_file
 from treadle.cli.output import BAD_USAGE, fail, run_async, say
 
 
 def validate(
     file: File,
     strict: Annotated[bool, typer.Option(help="Warnings count as errors.")] = False,  # noqa: FBT002 - an option
+    actions: Actions = None,
 ) -> None:
-    """Check a workflow: every problem at once, with its place."""
-    problems = treadle.validate(file, strict=strict)
+    """Check a workflow: every problem at once, with its place; with --actions also that each action is there."""
+    known = treadle.Registry(import_actions(actions)) if actions else None
+    problems = treadle.validate(file, strict=strict, actions=known)
     for problem in problems:
         say(f"{problem.severity.value}: {file}:{problem}")
     if any(problem.severity.value == "error" for problem in problems):
@@ -38,11 +40,13 @@ def graph(
     statuses = {}
     if execution_id:
         need_file(db)
-        statuses = run_async(_statuses(execution_id, db))
+        statuses = run_async(_statuses(workflow, execution_id, db))
     typer.echo(treadle.to_mermaid(workflow, statuses))
 
 
-async def _statuses(execution_id: str, db: Db) -> dict[str, treadle.StepStatus]:
+async def _statuses(workflow: treadle.Workflow, execution_id: str, db: Db) -> dict[str, treadle.StepStatus]:
     async with Client(db) as client:
         state = await client.state_manager.get_execution_state(execution_id)
+    if not set(state.steps) & {node.id for node in workflow.nodes}:
+        fail(f"execution {execution_id!r} is one of the workflow {state.workflow_id!r}, and of no node of this one")
     return {name: step.status for name, step in state.steps.items()}

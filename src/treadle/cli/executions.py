@@ -63,7 +63,7 @@ def history(execution_id: ExecutionId, db: Db = DEFAULT_DB, as_json: AsJson = Fa
             show_json(events)
         else:
             for event in events:
-                show_event(event)
+                show_event(event, has_date=True)
 
     _with_client(db, whole)
 
@@ -90,7 +90,9 @@ def cancel(
     async def whole(client: Client) -> None:
         if not await client.cancel_execution(execution_id, reason):
             await _say_it_ended(client, execution_id, "cancel")
-        say("cancelled")
+        state = await client.state_manager.get_execution_state(execution_id)
+        ends = f"cancelling; steps that still end: {state.in_flight}" if state.in_flight else "cancelling"
+        say("cancelled" if state.status.is_terminal else ends)
 
     _with_client(db, whole)
 

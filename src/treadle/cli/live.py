@@ -126,7 +126,7 @@ class LiveRun:
         line.attempt = max(line.attempt, event.attempt)
         line.error = clean(event.data.get("error", {}).get("message", "")).replace("\n", " ")
         if event.kind == "StepStarted":
-            line.began, line.took = event.at.timestamp(), None
+            line.began, line.took = line.began or event.at.timestamp(), None  # as `show`: all attempts and waits
         elif line.began and event.kind in ENDS:
             line.took = max(0.0, event.at.timestamp() - line.began)
         if event.kind == "StepPaused":

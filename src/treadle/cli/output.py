@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
 import typer
 
-from treadle import ExecutionStatus, TreadleError
+from treadle import ExecutionStatus, TreadleError, ValidationError, bridge
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -44,10 +43,21 @@ def fail(message: str, code: int = BAD_USAGE) -> NoReturn:
     raise typer.Exit(code)
 
 
+def fail_with(error: ValidationError, place: object = "") -> NoReturn:
+    """End the command with every problem of an error, each on a line of its own."""
+    for problem in error.problems:
+        note(f"{problem.severity.value}: {place}{':' if place else ''}{problem}")
+    if not error.problems:
+        fail(f"{place}{': ' if place else ''}{error}")
+    raise typer.Exit(BAD_USAGE)
+
+
 def run_async(whole: Coroutine[Any, Any, _T]) -> _T:
     """Run a command's coroutine; an error of treadle is one message and never a traceback."""
     try:
-        return asyncio.run(whole)
+        return bridge.run(whole)
+    except ValidationError as error:
+        fail_with(error)
     except TreadleError as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -59,14 +69,26 @@ def show_json(value: object) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
-def show_event(event: HistoryEvent) -> None:
+def show_event(event: HistoryEvent, *, has_date: bool = False) -> None:
     """Print one event."""
     step = f" {event.step}" if event.step else ""
     attempt = f" (attempt {event.attempt})" if event.attempt > 1 else ""
-    error = event.data.get("error", {}).get("message", "")
-    waits = ", ".join(event.data.get("waiting_for", []))
-    more = f": {error or waits}" if error or waits else ""
-    say(f"{event.at:%H:%M:%S} {event.kind}{step}{attempt}{more}")
+    more = _more(event)
+    when = f"{event.at:%Y-%m-%d %H:%M:%S}" if has_date else f"{event.at:%H:%M:%S}"
+    say(f"{when} {event.kind}{step}{attempt}{f': {more}' if more else ''}")
+
+
+def _more(event: HistoryEvent) -> str:
+    """Return what a person asks next about an event."""
+    data = event.data
+    if event.kind == "ConnectionDecided":
+        missing = f", {data['missing']} is missing" if data.get("missing") else ""
+        return f"{data.get('source')} -> {data.get('target')} {'taken' if data.get('taken') else 'not taken'}{missing}"
+    if event.kind == "StepSkipped":
+        missing = f", {data['missing']} is missing" if data.get("missing") else ""
+        return f"by its {data.get('reason', 'join')}{missing}"
+    names = data.get("waiting_for") or data.get("missing") or []
+    return str(data.get("error", {}).get("message", "")) or ", ".join(names) or str(data.get("reason", ""))
 
 
 def show_result(state: ExecutionState, how_to_go_on: str = "") -> None:
@@ -75,6 +97,8 @@ def show_result(state: ExecutionState, how_to_go_on: str = "") -> None:
     say(f"{state.status.value}{output}")
     if state.error is not None:
         say(f"{state.error.type}: {state.error.message}")
+    if state.status is ExecutionStatus.RUNNING and state.waiting_for:
+        say(f"steps wait for {', '.join(state.waiting_for)}")
     if state.status is ExecutionStatus.PAUSED:
         why = f"waiting for {', '.join(state.waiting_for)}" if state.waiting_for else "paused by a request"
         say(f"{why}; go on with: {how_to_go_on}" if how_to_go_on else why)

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 import treadle
-from treadle import Client, StoreLockedError, WorkflowEngine
+from treadle import Client, ExecutionStatus, NotFoundError, StoreLockedError, ValidationError, WorkflowEngine
 from treadle.cli.arguments import (
     DEFAULT_DB,
     EXIT_CODES,
@@ -25,11 +25,12 @@ from treadle.cli.arguments import (
     File,
     InputFile,
     Set,
+    Slots,
     import_actions,
     need_file,
     read_inputs,
 )
-from treadle.cli.output import INTERRUPTED, fail, note, run_async, say, show_event, show_json, show_result
+from treadle.cli.output import INTERRUPTED, fail, fail_with, note, run_async, say, show_event, show_json, show_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
     from treadle import ExecutionState, HistoryEvent, Workflow
 
 
-PAUSES: Final = {"ExecutionPaused": True, "ExecutionResumed": False}
-"""Whether an execution is paused after an event."""
+SLOTS: Final = 5
+
+_MAY_REST: Final = {"ExecutionPaused", "StepSucceeded", "StepFailed", "StepTimedOut", "StepCancelled", "AttemptFailed"}
+"""Events after which a paused execution may have nothing in flight any more."""
 
 
 def run(  # noqa: PLR0917 - typer turns each into an option by name
@@ -52,6 +55,7 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
     execution_id: Annotated[
         str | None, typer.Option("--id", help="Name of the execution; go on with it if it is open.")
     ] = None,
+    slots: Slots = SLOTS,
     as_json: AsJson = False,  # noqa: FBT002 - an option
 ) -> None:
     """Run a workflow to its end, or to where it waits for an input.
@@ -63,28 +67,30 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
 
     async def whole() -> ExecutionState | None:
         recover = [execution_id] if execution_id else "none"
-        async with WorkflowEngine(store=db, actions=modules, recover=recover) as engine:
-            workflow = treadle.load_workflow(file, actions=engine.actions)
+        async with WorkflowEngine(slots, store=db, actions=modules, recover=recover) as engine:
+            workflow = _load(file, engine)
+            before = await _last_cursor(engine, execution_id)
             started = await engine.start_workflow(workflow, given, execution_id=execution_id)
-            ended = await _unless_stopped(_follow(engine, workflow, started, quiet=as_json))
-            if not ended:
-                await _stop(engine, started)
-                again.append(_same_again(started, execution_id))
-                return None
-            return await engine.wait(started)
+            if (await engine.get_execution_state(started)).status.is_terminal:
+                note(f"execution {started!r} had ended before; this is how")
+                return await engine.wait(started)
+            again.append(_same_again(started, execution_id))
+            return await _to_its_end(engine, workflow, started, before, quiet=as_json)
 
     again: list[str] = []
-    state = run_async(whole())
+    with _prints_of_actions_aside(as_json):
+        state = run_async(whole())
     if state is None:
         fail(f"stopped; go on with: {again[0]}", code=INTERRUPTED)
     _conclude(state, db, actions, as_json=as_json)
 
 
-def resume(
+def resume(  # noqa: PLR0917 - as above
     execution_id: ExecutionId,
     inputs: Set = None,
     db: Db = DEFAULT_DB,
     actions: Actions = None,
+    slots: Slots = SLOTS,
     as_json: AsJson = False,  # noqa: FBT002 - an option
 ) -> None:
     """Go on with a paused execution, with the inputs it waits for.
@@ -96,13 +102,21 @@ def resume(
     modules = import_actions(actions)
 
     async def here() -> ExecutionState | None:
-        async with WorkflowEngine(store=db, actions=modules, recover=[execution_id]) as engine:
+        async with WorkflowEngine(slots, store=db, actions=modules, recover="none") as engine:
+            workflow = await engine.get_workflow(execution_id)
+            _need_actions(workflow, engine)
+            before = await _last_cursor(engine, execution_id)
+            resumed = await engine.resume_workflow(execution_id, given)
+            if not resumed and (await engine.get_execution_state(execution_id)).status.is_terminal:
+                note("there was nothing to resume")
+                return await engine.wait(execution_id)
+            state = await _to_its_end(engine, workflow, execution_id, before, quiet=as_json)
+            if state is None or resumed or state.status is not ExecutionStatus.PAUSED:
+                return state
+            # It was running when it was asked to go on; now it waits for what was given.
             if not await engine.resume_workflow(execution_id, given):
                 note("there was nothing to resume")
-            if not await _unless_stopped(engine.wait(execution_id)):
-                await _stop(engine, execution_id)
-                return None
-            return await engine.wait(execution_id)
+            return await _to_its_end(engine, workflow, execution_id, before, quiet=as_json)
 
     async def there() -> None:
         async with Client(db) as client:
@@ -117,10 +131,53 @@ def resume(
             await there()
             raise typer.Exit(0) from None
 
-    state = run_async(whole())
+    with _prints_of_actions_aside(as_json):
+        state = run_async(whole())
     if state is None:
         fail(f"stopped; go on with: {_same_again(execution_id, execution_id)}", code=INTERRUPTED)
     _conclude(state, db, actions, as_json=as_json)
+
+
+def _load(file: Path, engine: WorkflowEngine) -> Workflow:
+    try:
+        return treadle.load_workflow(file, actions=engine.actions)
+    except ValidationError as error:
+        fail_with(error, file if error.problems else "")
+
+
+def _need_actions(workflow: Workflow, engine: WorkflowEngine) -> None:
+    """End the command where an action is missing that a step may need: it would wait for it for ever."""
+    names = {node.action_name for node in workflow.nodes if node.action} - set(engine.actions)
+    if names:
+        listed = ", ".join(f'"{name}"' for name in sorted(names))
+        fail(f"no action {listed} is registered; name the module that has it with --actions")
+
+
+async def _last_cursor(engine: WorkflowEngine, execution_id: str | None) -> int:
+    """Return the cursor behind which the events of an execution are new; 0 for an execution that is."""
+    if execution_id is None:
+        return 0
+    try:
+        return (await engine.history(execution_id))[-1].cursor
+    except NotFoundError:
+        return 0
+
+
+async def _to_its_end(
+    engine: WorkflowEngine, workflow: Workflow, execution_id: str, before: int, *, quiet: bool
+) -> ExecutionState | None:
+    """Show what happens until an execution ends or rests, and return its state; None where it was stopped."""
+    if await _unless_stopped(_follow(engine, workflow, execution_id, before, quiet=quiet)):
+        return await engine.wait(execution_id)
+    await _stop(engine, execution_id)
+    return None
+
+
+@contextlib.contextmanager
+def _prints_of_actions_aside(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - the option itself
+    """Have what actions print go to standard error, where standard output is for a program."""
+    with contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext():
+        yield
 
 
 def _conclude(state: ExecutionState, db: Path, actions: list[str] | None, *, as_json: bool) -> NoReturn:
@@ -131,20 +188,34 @@ def _conclude(state: ExecutionState, db: Path, actions: list[str] | None, *, as_
     raise typer.Exit(EXIT_CODES.get(state.status, 0))
 
 
-async def _follow(engine: WorkflowEngine, workflow: Workflow, execution_id: str, *, quiet: bool) -> None:
-    """Show each event as it is committed, to the end or to a pause."""
-    pauses = False
-    with _shown(workflow, execution_id, quiet=quiet) as show:
-        async for event in engine.state_manager.watch(execution_id):
+async def _follow(engine: WorkflowEngine, workflow: Workflow, execution_id: str, before: int, *, quiet: bool) -> None:
+    """Show each event as it is committed, to the end or to a pause; as lines only what is new."""
+    on_terminal = sys.stdout.isatty() and not quiet
+    rests, last = await _rests(engine, execution_id), 0
+    with _shown(workflow, execution_id, quiet=quiet, goes_on=before > 0) as show:
+        if rests:
+            last = await _last_cursor(engine, execution_id)
+        if rests and last <= before and not on_terminal:
+            return
+        async for event in engine.watch(execution_id, None if on_terminal else before):
             show(event)
-            if event.kind in PAUSES:
-                pauses = PAUSES[event.kind]
-            if pauses and not (await engine.state_manager.get_execution_state(execution_id)).in_flight:
+            if event.cursor > before and event.kind == "ExecutionResumed":
+                last = 0
+            if not last and event.kind in _MAY_REST and await _rests(engine, execution_id):
+                last = await _last_cursor(engine, execution_id)  # the state is ahead of what was shown
+            if last and event.cursor >= last:
                 return
 
 
+async def _rests(engine: WorkflowEngine, execution_id: str) -> bool:
+    state = await engine.get_execution_state(execution_id)
+    return state.status is ExecutionStatus.PAUSED and not state.in_flight
+
+
 @contextlib.contextmanager
-def _shown(workflow: Workflow, execution_id: str, *, quiet: bool) -> Iterator[Callable[[HistoryEvent], None]]:
+def _shown(
+    workflow: Workflow, execution_id: str, *, quiet: bool, goes_on: bool
+) -> Iterator[Callable[[HistoryEvent], None]]:
     if quiet:
         yield lambda _: None
     elif sys.stdout.isatty():
@@ -153,7 +224,7 @@ def _shown(workflow: Workflow, execution_id: str, *, quiet: bool) -> Iterator[Ca
         with LiveRun(workflow, execution_id, Console()) as live:
             yield live.take
     else:
-        say(f"execution {execution_id}")
+        say(f"{'going on with ' if goes_on else ''}execution {execution_id}")
         yield show_event
 
 

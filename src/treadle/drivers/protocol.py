@@ -57,6 +57,9 @@ class Reads(Protocol):
     async def state(self, execution_id: str) -> ExecutionState:
         """Return what is committed of one execution."""
 
+    async def workflow(self, execution_id: str) -> Workflow:
+        """Return the definition of one execution."""
+
     async def list_executions(
         self,
         *,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from treadle.feed import Source
-    from treadle.model import ExecutionState, HistoryEvent
+    from treadle.model import ExecutionState, HistoryEvent, Workflow
     from treadle.store.protocol import Listed, Reader
 
 _logger = logging.getLogger("treadle.engine")
@@ -43,6 +43,13 @@ class LogReads:
         if found is None:
             raise NotFoundError("execution", execution_id)
         return snapshot(found.state)
+
+    async def workflow(self, execution_id: str) -> Workflow:
+        """Return the definition of one execution."""
+        row = await self._store.get(execution_id)
+        if row is None:
+            raise NotFoundError("execution", execution_id)
+        return (await self._plans.read(row.definition_hash, execution_id)).workflow
 
     async def list_executions(
         self,
