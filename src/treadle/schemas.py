@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
@@ -15,7 +16,7 @@ from treadle.model import Problem
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from treadle.model import JsonValue
 
@@ -92,7 +93,7 @@ def _compile(data: bytes) -> tuple[Schema | None, tuple[_Fault, ...]]:
     import jsonschema_rs
 
     schema = msgspec.json.decode(data)
-    faults = _by_the_draft(schema)
+    faults = (*_by_the_draft(schema), *_by_us(schema))
     if faults:
         return None, faults
     try:
@@ -118,11 +119,67 @@ def _draft() -> Any:  # noqa: ANN401 - as in Schema
 
 def _by_the_draft(schema: JsonValue) -> tuple[_Fault, ...]:
     """Return every place where a schema is not what the draft says."""
-    faults = [(tuple(error.instance_path), _bounded(error.message)) for error in _draft().iter_errors(schema)]
+    faults = [_draft_fault(tuple(error.instance_path), error.message) for error in _draft().iter_errors(schema)]
     named = schema.get("$schema", DRAFT) if isinstance(schema, dict) else DRAFT
     if isinstance(named, str) and named.rstrip("#") != DRAFT:
         faults.append((("$schema",), f"only draft 2020-12 is read: {DRAFT}"))
     return tuple(faults)
+
+
+def _draft_fault(path: _Path, message: str) -> _Fault:
+    if path[-1:] == ("type",) and message.endswith("keyword"):
+        name = message.partition(" is not valid")[0]
+        nearest = difflib.get_close_matches(name.strip('"'), _TYPES, n=1)
+        hint = f'did you mean "{nearest[0]}"?' if nearest else f"types: {', '.join(_TYPES)}"
+        return path, _bounded(f"{name} is no type ({hint})")
+    return path, _bounded(message)
+
+
+def _by_us(schema: JsonValue) -> tuple[_Fault, ...]:
+    """Return every reference outside and every pattern that is refused; the library would name the first one only."""
+    faults: list[_Fault] = []
+    has_ids = False
+    for path, one in _objects(schema):
+        has_ids = has_ids or isinstance(one.get("$id"), str)
+        reference = one.get("$ref")
+        if isinstance(reference, str) and not reference.startswith("#"):
+            faults.append(((*path, "$ref"), _bounded(f"{reference}: {_OUTSIDE}")))
+        pattern, patterns = one.get("pattern"), one.get("patternProperties")
+        found = [((*path, "pattern"), pattern)] if isinstance(pattern, str) else []
+        found += [((*path, "patternProperties", key), key) for key in patterns] if isinstance(patterns, dict) else []
+        faults += [(at, reason) for at, text in found if (reason := _pattern_fault(text))]
+    # With names of its own a document may refer to its own parts by them; then the library tells what is outside.
+    return tuple(fault for fault in faults if not (has_ids and fault[0][-1] == "$ref"))
+
+
+def _objects(schema: JsonValue) -> Iterator[tuple[_Path, dict[str, JsonValue]]]:
+    """Yield every object that may be a schema, with its place."""
+    agenda: list[tuple[_Path, JsonValue]] = [((), schema)]
+    while agenda:
+        path, one = agenda.pop()
+        if isinstance(one, dict):
+            yield path, one
+            agenda += [((*path, key), below) for key, below in one.items() if key not in _VALUES]
+        elif isinstance(one, list):
+            agenda += [((*path, place), below) for place, below in enumerate(one)]
+
+
+@lru_cache(maxsize=1_024)
+def _pattern_fault(pattern: str) -> str:
+    """Return why a pattern is refused; ``""`` where it is not."""
+    import jsonschema_rs
+
+    try:
+        _validator({"pattern": pattern})
+    except jsonschema_rs.ValidationError as error:
+        return _reason(error.message)
+    return ""
+
+
+_TYPES: Final = ("array", "boolean", "integer", "null", "number", "object", "string")
+_VALUES: Final = frozenset({"const", "enum", "default", "examples"})
+"""Keys whose values are data, not schemas."""
+_OUTSIDE: Final = "only what is inside the document can be referred to, nothing is fetched"
 
 
 def _refuse(uri: str) -> NoReturn:
@@ -133,7 +190,7 @@ def _reason(message: str) -> str:
     """Return a message of the library in words that say what to do."""
     if "is not present in a registry" in message:
         target = message.split("'")[1] if "'" in message else "it"
-        return _bounded(f"$ref to {target}: only what is inside the document can be referred to, nothing is fetched")
+        return _bounded(f"$ref to {target}: {_OUTSIDE}")
     if message.endswith('is not a "regex"'):
         pattern = message.removesuffix(' is not a "regex"')
         return _bounded(f"the pattern {pattern} cannot be matched in linear time: no look-around, no back-references")

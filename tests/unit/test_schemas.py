@@ -16,6 +16,10 @@ from treadle.schemas import compile_schema, schema_problems
 if TYPE_CHECKING:
     from treadle.model import JsonValue
 
+OUTSIDE = "only what is inside the document can be referred to, nothing is fetched"
+TYPES = "array, boolean, integer, null, number, object, string"
+NOT_LINEAR = "cannot be matched in linear time: no look-around, no back-references"
+
 ORDER: dict[str, JsonValue] = {
     "type": "object",
     "required": ["amount"],
@@ -71,15 +75,29 @@ def test_true_and_false_are_schemas() -> None:
         ({"pattern": "("}, None),
         (
             {"$ref": "http://x.y/z"},
-            {"": "$ref to http://x.y/z: only what is inside the document can be referred to, nothing is fetched"},
+            {'["$ref"]': "http://x.y/z: only what is inside the document can be referred to, nothing is fetched"},
         ),
         (
             {"$ref": "other.json"},
-            {"": "$ref to other.json: only what is inside the document can be referred to, nothing is fetched"},
+            {'["$ref"]': "other.json: only what is inside the document can be referred to, nothing is fetched"},
         ),
         (
             {"$ref": "file:///etc/passwd"},
-            {"": "$ref to file:///etc/passwd: only what is inside the document can be referred to, nothing is fetched"},
+            {'["$ref"]': "file:///etc/passwd: only what is inside the document can be referred to, nothing is fetched"},
+        ),
+        (
+            {
+                "type": "objekt",
+                "properties": {"a": {"$ref": "http://x.y/z"}, "b": {"pattern": "(a)\\1"}, "c": {"type": "xyzzy"}},
+                "patternProperties": {"(?=x)": {"enum": [{"$ref": "data.json"}]}},
+            },
+            {
+                "type": '"objekt" is no type (did you mean "object"?)',
+                'properties.a["$ref"]': f"http://x.y/z: {OUTSIDE}",
+                "properties.b.pattern": f'the pattern "(a)\\\\1" {NOT_LINEAR}',
+                "properties.c.type": f'"xyzzy" is no type (types: {TYPES})',
+                'patternProperties["(?=x)"]': f'the pattern "(?=x)" {NOT_LINEAR}',
+            },
         ),
         ({"$ref": "#/$defs/none"}, {"": "Pointer '/$defs/none' does not exist"}),
         (

@@ -124,6 +124,8 @@ def connect_for_reading(path: str) -> sqlite3.Connection:
         StoreError: It is no database of this treadle.
     """
     place = f"{Path(path).absolute().as_uri()}?mode=ro"
+    if _is_at_rest(path):
+        place += "&immutable=1"
     connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"pragma busy_timeout = {BUSY_MS}")
@@ -133,6 +135,15 @@ def connect_for_reading(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_at_rest(path: str) -> bool:
+    """Tell whether a file can be read as it lies there: where nothing can be written, and its log was closed into it.
+
+    SQLite itself wants to make files beside the database, even to read it.
+    """
+    folder = Path(path).absolute().parent
+    return not os.access(folder, os.W_OK) and not Path(f"{path}-wal").exists()
 
 
 def _check_is_current(connection: sqlite3.Connection, path: str) -> None:

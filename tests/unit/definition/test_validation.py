@@ -378,8 +378,8 @@ def test_the_problems_of_a_text_have_lines_and_columns() -> None:
                 ("bad_schema", "nodes[0].input_schema.properties.x.minimum", '"1" is not of type "number"', ""),
                 (
                     "bad_schema",
-                    "nodes[0].config.output_schema",
-                    "$ref to http://x.y/z: only what is inside the document can be referred to, nothing is fetched",
+                    'nodes[0].config.output_schema["$ref"]',
+                    "http://x.y/z: only what is inside the document can be referred to, nothing is fetched",
                     "",
                 ),
             ],
