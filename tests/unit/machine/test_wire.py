@@ -1,0 +1,197 @@
+"""Events as bytes: what is written, that it reads back the same, and what older and newer versions may hold."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from treadle.errors import ReplayError
+from treadle.machine import decode_events, describe_events, encode_events
+from treadle.machine import events as e
+from treadle.model import HistoryEvent, StepError
+
+T = 1_000
+NO = StepError(type="X", message="no", attempt=2, step="a", details={"k": [1]})
+
+WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
+    (
+        e.ExecutionCreated(execution_id="x", workflow_id="w", definition_hash="h", input=Raw(b'{"a":1}'), at=T),
+        {"execution_id": "x", "workflow_id": "w", "definition_hash": "h", "input": {"a": 1}},
+    ),
+    (
+        e.ExecutionCreated(
+            execution_id="x", workflow_id="w", definition_hash="h", input=Raw(b"{}"), priority=-1, tags={"k": "v"}, at=T
+        ),
+        {
+            "execution_id": "x",
+            "workflow_id": "w",
+            "definition_hash": "h",
+            "input": {},
+            "priority": -1,
+            "tags": {"k": "v"},
+        },
+    ),
+    (e.ExecutionStarted(at=T), {}),
+    (e.StepReady(step="a", at=T), {"step": "a"}),
+    (e.StepStarted(step="a", attempt=1, at=T), {"step": "a", "attempt": 1}),
+    (
+        e.StepStarted(step="a", attempt=1, parameters=Raw(b"{}"), at=T),
+        {"step": "a", "attempt": 1, "parameters": {}},
+    ),
+    (
+        e.StepSucceeded(step="a", attempt=1, output=Raw(b"null"), at=T),
+        {"step": "a", "attempt": 1, "output": None},
+    ),
+    (e.TriggerPassed(step="a", at=T), {"step": "a"}),
+    (
+        e.AttemptFailed(step="a", attempt=2, error=NO, delay_ms=5, due=1_005, at=T),
+        {
+            "step": "a",
+            "attempt": 2,
+            "error": {"type": "X", "message": "no", "attempt": 2, "step": "a", "details": {"k": [1]}},
+            "delay_ms": 5,
+            "due": 1_005,
+        },
+    ),
+    (
+        e.AttemptFailed(
+            step="a", attempt=2, error=StepError(type="X", message=""), delay_ms=0, due=0, timed_out=True, at=T
+        ),
+        {
+            "step": "a",
+            "attempt": 2,
+            "error": {"type": "X", "message": ""},
+            "delay_ms": 0,
+            "due": 0,
+            "timed_out": True,
+        },
+    ),
+    (e.AttemptInterrupted(step="a", attempt=1, at=T), {"step": "a", "attempt": 1}),
+    (
+        e.StepFailed(step="a", attempt=0, error=StepError(type="X", message="m"), at=T),
+        {"step": "a", "attempt": 0, "error": {"type": "X", "message": "m"}},
+    ),
+    (
+        e.StepTimedOut(step="a", attempt=1, error=StepError(type="X", message="m"), at=T),
+        {"step": "a", "attempt": 1, "error": {"type": "X", "message": "m"}},
+    ),
+    (e.FailureHandled(step="a", by="connection", at=T), {"step": "a", "by": "connection"}),
+    (e.StepSkipped(step="a", reason="join", at=T), {"step": "a", "reason": "join"}),
+    (
+        e.StepSkipped(step="a", reason="condition", passes=True, missing="b", at=T),
+        {"step": "a", "reason": "condition", "passes": True, "missing": "b"},
+    ),
+    (e.StepPaused(step="a", missing=("input.x",), at=T), {"step": "a", "missing": ["input.x"]}),
+    (e.StepCancelled(step="a", at=T), {"step": "a"}),
+    (e.LateResultIgnored(step="a", attempt=1, at=T), {"step": "a", "attempt": 1}),
+    (
+        e.ConnectionDecided(connection=0, source="a", target="b", taken=False, at=T),
+        {"connection": 0, "source": "a", "target": "b", "taken": False},
+    ),
+    (
+        e.ConnectionDecided(connection=0, source="a", target="b", taken=False, missing="m", at=T),
+        {"connection": 0, "source": "a", "target": "b", "taken": False, "missing": "m"},
+    ),
+    (e.ExecutionPaused(at=T), {}),
+    (e.ExecutionPaused(waiting_for=("x",), request="r", at=T), {"waiting_for": ["x"], "request": "r"}),
+    (e.ExecutionResumed(at=T), {}),
+    (e.ExecutionResumed(inputs=Raw(b"{}"), request="r", at=T), {"inputs": {}, "request": "r"}),
+    (e.ExecutionHalted(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
+    (e.CancelRequested(at=T), {}),
+    (e.CancelRequested(reason="why", request="r", at=T), {"reason": "why", "request": "r"}),
+    (e.DeadlinePassed(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
+    (e.ExecutionCompleted(at=T), {}),
+    (e.ExecutionCompleted(output=Raw(b"null"), at=T), {"output": None}),
+    (e.ExecutionFailed(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
+    (e.ExecutionCancelled(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
+    (e.ExecutionTimedOut(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
+]
+
+
+@pytest.mark.parametrize(("event", "fields"), WIRE, ids=lambda one: type(one).__name__)
+def test_an_event_is_written_as_its_kind_its_time_and_what_is_not_default(event: Any, fields: dict[str, Any]) -> None:
+    data = encode_events([event])
+    assert json.loads(data) == [{"kind": type(event).__name__, "at": T, **fields}]
+    assert decode_events(data) == [event]
+    assert encode_events(decode_events(data)) == data
+
+
+def test_every_kind_of_event_is_among_them() -> None:
+    assert {type(event) for event, _ in WIRE} == set(e.AnyEvent.__args__)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        e.StepStarted(step="a", attempt=1, at=T),
+        e.ExecutionResumed(at=T),
+        e.ExecutionCompleted(at=T),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_payload_that_is_absent_is_absent_again_and_not_empty(event: Any) -> None:
+    """``apply`` asks for this very object."""
+    (back,) = decode_events(encode_events([event]))
+    absent = [getattr(back, name) for name in back.__struct_fields__ if isinstance(getattr(back, name), Raw)]
+    assert absent == [e.ABSENT]
+    assert absent[0] is e.ABSENT
+
+
+def test_payload_bytes_pass_through_unchanged() -> None:
+    payload = Raw(b'{"b": 1.50, "a":[1e3],"u":"\\u00fc"}')
+    data = encode_events([e.StepSucceeded(step="a", attempt=1, output=payload, at=T)])
+    assert bytes(payload) in data
+    assert decode_events(data)[0].output == payload
+
+
+def test_a_field_of_a_newer_version_is_ignored() -> None:
+    assert decode_events(b'[{"kind":"StepReady","at":1000,"step":"a","colour":"red"}]') == [e.StepReady(step="a", at=T)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b"[1]",
+        b'[{"at":1}]',
+        b'[{"kind":"StepExploded","at":1,"step":"a"}]',
+        b'[{"kind":"Event","at":1}]',
+        b'[{"kind":"StepReady","at":1}]',
+        b'[{"kind":"StepReady","at":"1","step":"a"}]',
+        b'[{"kind":"StepReady","at":1,"step":1}]',
+        b'[{"kind":"StepReady","at":1,"step":"a"}',
+        b"\xff",
+    ],
+)
+def test_bytes_that_are_no_events_of_this_version_are_refused(data: bytes) -> None:
+    with pytest.raises(ReplayError, match="no event of this version"):
+        decode_events(data)
+
+
+def test_readers_see_each_event_with_its_own_cursor_and_payloads_decoded() -> None:
+    data = encode_events(
+        [
+            e.StepSucceeded(step="a", attempt=2, output=Raw(b'{"x":[1]}'), at=T),
+            e.ExecutionCompleted(at=T + 1),
+            e.ExecutionFailed(error=NO, at=T + 2),
+        ]
+    )
+    at = [datetime.fromtimestamp(ms / 1_000, UTC) for ms in (T, T + 1, T + 2)]
+    assert describe_events(data, execution_id="x", sequence=4, cursor=12) == [
+        HistoryEvent(10, "x", 4, "StepSucceeded", at[0], "a", 2, {"output": {"x": [1]}}),
+        HistoryEvent(11, "x", 4, "ExecutionCompleted", at[1]),
+        HistoryEvent(
+            12,
+            "x",
+            4,
+            "ExecutionFailed",
+            at[2],
+            data={"error": {"type": "X", "message": "no", "attempt": 2, "step": "a", "details": {"k": [1]}}},
+        ),
+    ]
