@@ -1,0 +1,170 @@
+"""The process that is killed: runs real executions on a real file, and writes what it does into a ledger outside.
+
+``python child.py serve`` reads one job per line (JSON) and answers each with how it ended; every job runs in a fork of
+its own, since importing takes longer than running. ``python child.py JOB`` runs one job in this very process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle import Settings, StepContext, WorkflowEngine
+from treadle.store.sqlite import SqliteStore
+
+QUICK = {"max_attempts": 3, "initial_delay": "1ms"}
+
+
+def node(name: str, action: str = "note", **more: Any) -> dict[str, Any]:
+    return {"id": name, "action": action, "parameters": {"name": name}, "retry": QUICK, **more}
+
+
+WORKFLOW: dict[str, Any] = {
+    "id": "crash",
+    "nodes": [
+        node("start"),
+        node("left"),
+        node("right", "flaky"),
+        node("join", parameters={"name": "${left}+${right}"}),
+        node("yes"),
+        node("no"),
+        node("broken", "broken", retry={"max_attempts": 2, "initial_delay": "1ms"}),
+        node("sorry", parameters={"name": "${steps.broken.error.message}"}),
+        node("end", join="any"),
+    ],
+    "connections": [
+        {"source": "start", "target": "left"},
+        {"source": "start", "target": "right"},
+        {"source": "left", "target": "join"},
+        {"source": "right", "target": "join"},
+        {"source": "join", "target": "yes", "condition": "join == 'left+right'"},
+        {"source": "join", "target": "no", "condition": "else"},
+        {"source": "yes", "target": "broken"},
+        {"source": "broken", "target": "end"},
+        {"source": "broken", "target": "sorry", "outcome": "failure"},
+        {"source": "sorry", "target": "end"},
+    ],
+    "output": {"join": "${join}", "sorry": "${sorry}", "end": "${end}", "no": "${steps.no.status}"},
+}
+"""A diamond, a retry, a condition with its else, a failure route and a join."""
+
+
+class Ledger:
+    """Side effects, outside the engine: each is one write with O_APPEND, which a kill cannot undo."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def write(self, *words: object) -> None:
+        os.write(self._handle, (" ".join(str(word) for word in words) + "\n").encode())
+
+    def holds(self, *words: object) -> bool:
+        return " ".join(str(word) for word in words) in self._path.read_text().splitlines()
+
+
+def actions(ledger: Ledger) -> dict[str, Any]:
+    async def note(name: str, context: StepContext) -> str:
+        _called(ledger, context)
+        await asyncio.sleep(0)
+        return name
+
+    async def flaky(name: str, context: StepContext) -> str:
+        """Fail once, whoever asks: the ledger remembers."""
+        _called(ledger, context)
+        if not ledger.holds("failed", context.execution_id, context.step):
+            ledger.write("failed", context.execution_id, context.step)
+            raise ConnectionError("once")
+        return name
+
+    async def broken(name: str, context: StepContext) -> str:
+        _called(ledger, context)
+        raise ValueError("always")
+
+    return {"note": note, "flaky": flaky, "broken": broken}
+
+
+def _called(ledger: Ledger, context: StepContext) -> None:
+    ledger.write("called", context.execution_id, context.step, context.attempt, context.idempotency_key)
+
+
+def killing(when: str, number: int) -> Any:
+    """Return what makes connections whose commit ``number`` ends the process, just before or just after it."""
+    commits = 0
+
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            nonlocal commits
+            if sql != "commit":
+                return super().execute(sql, *values)
+            commits += 1
+            if when == "before" and commits == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done = super().execute(sql)
+            if when == "after" and commits == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+
+    return lambda path: sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Connection)
+
+
+async def run(job: dict[str, Any]) -> None:
+    """Go on with the executions of a job until they have ended; write what a caller was told into the ledger."""
+    ledger = Ledger(job["ledger"])
+    kill = {"connect": killing(*job["kill"])} if job.get("kill") else {}
+    store = SqliteStore(job["db"], **kill)
+    async with WorkflowEngine(3, store=store, actions=[actions(ledger)], settings=Settings(store_retry_ms=1)) as engine:
+        ended = [one(engine, f"e{number}", ledger) for number in range(job["executions"])]
+        states = await asyncio.gather(*ended)
+    if "result" in job:
+        Path(job["result"]).write_bytes(msgspec.json.encode(states))
+
+
+async def one(engine: WorkflowEngine, name: str, ledger: Ledger) -> Any:
+    await engine.start_workflow(WORKFLOW, {"n": 1}, execution_id=name)
+    ledger.write("started", name)
+    async for event in engine.state_manager.watch(name):
+        ledger.write("shown", name, event.cursor, event.kind, event.step)
+    return await engine.wait(name)
+
+
+def serve() -> None:
+    """Fork for each job; kill the fork after ``kill_after_ms`` if the job has that."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if not child:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            _run_and_exit(job)
+        if "kill_after_ms" in job and signal.sigtimedwait({signal.SIGCHLD}, job["kill_after_ms"] / 1_000) is None:
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        signal.sigtimedwait({signal.SIGCHLD}, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+def _run_and_exit(job: dict[str, Any]) -> None:
+    code = 1
+    try:
+        asyncio.run(run(job))
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve()
+    else:
+        asyncio.run(run(json.loads(sys.argv[1])))
