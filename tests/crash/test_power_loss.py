@@ -283,14 +283,14 @@ async def test_the_store_opens_what_a_power_cut_left_and_goes_on(tmp_path: Path)
     recorder = await record(tmp_path / "log.db")
     draw = random.Random(3)
     disk = Disk()
-    folder = tmp_path / "cut"
-    folder.mkdir()
     opened = 0
     for number, step in enumerate(recorder.steps):
         if step[0] != "acknowledged":
             disk.take(step)
         if number % 12:
             continue
+        folder = tmp_path / f"cut{number}"
+        folder.mkdir()
         disk.leave(folder, draw, 0.5)
         store = SqliteStore(folder / "log.db")
         await store.open()
