@@ -66,6 +66,22 @@ TRUTH = {"true": True, "input.yes": True, "false": False, "!input.yes": False, "
 BROKEN = "1"
 """A condition that gives no boolean."""
 
+ENDINGS = (e.ExecutionHalted, e.CancelRequested, e.DeadlinePassed)
+"""With the first of these an execution begins to end."""
+
+WHILE_ENDING = (
+    *ENDINGS,
+    e.StepSucceeded,
+    e.StepFailed,
+    e.StepTimedOut,
+    e.StepCancelled,
+    e.LateResultIgnored,
+    e.ExecutionFailed,
+    e.ExecutionCancelled,
+    e.ExecutionTimedOut,
+)
+"""What may still happen then: nothing starts, nothing is routed, nothing is tried again."""
+
 ENDS = (e.StepSucceeded, e.TriggerPassed, e.StepFailed, e.StepTimedOut, e.StepSkipped, e.StepCancelled)
 
 
@@ -211,6 +227,8 @@ class Player:
             assert (turn.events, turn.commands, turn.ready, self.live.status) == ([], [], (), status)
         if self.live.starts_steps:
             assert self.offered == set(self.live.ready), "a ready step was lost, or one that is not was offered"
+        if self.live.ending or self.live.ended_at:
+            assert (self.live.ready, self.live.waiting, self.live.asking) == ({}, 0, {})
         data = encode_events(turn.events)
         assert decode_events(data) == turn.events
         assert encode_events(decode_events(data)) == data
@@ -330,7 +348,10 @@ def check_steps(player: Player) -> None:
     attempts: Counter[str] = Counter()
     tried: Counter[str] = Counter()
     over: set[str] = set()
+    is_ending = False
     for event in player.events:
+        assert not is_ending or isinstance(event, WHILE_ENDING), event
+        is_ending = is_ending or isinstance(event, ENDINGS)
         step = getattr(event, "step", "")
         assert step not in over or isinstance(event, (e.LateResultIgnored, e.FailureHandled)), event
         if isinstance(event, ENDS):
@@ -377,9 +398,10 @@ def _outcomes(step: str, player: Player) -> tuple[Outcome, ...]:
         by_connection = player.live.root.handled[index] == "connection"
         return (Outcome.FAILURE if by_connection else Outcome.SUCCESS, Outcome.ALWAYS)
     if status == "SKIPPED":
-        passes = any(isinstance(one, e.StepSkipped) and one.step == step and one.passes for one in player.events)
-        assert not passes or player.plan.workflow.nodes[index].on_skip is OnSkip.PASS
-        return (Outcome.SUCCESS, Outcome.ALWAYS) if passes else ()
+        (skipped,) = (one for one in player.events if isinstance(one, e.StepSkipped) and one.step == step)
+        on_skip = player.plan.workflow.nodes[index].on_skip
+        assert skipped.passes == (skipped.reason == "condition" and on_skip is OnSkip.PASS)
+        return (Outcome.SUCCESS, Outcome.ALWAYS) if skipped.passes else ()
     return (Outcome.SUCCESS, Outcome.ALWAYS)
 
 
