@@ -24,7 +24,14 @@ QUICK = {"max_attempts": 3, "initial_delay": "1ms"}
 
 
 def node(name: str, action: str = "note", **more: Any) -> dict[str, Any]:
-    return {"id": name, "action": action, "parameters": {"name": name}, "retry": QUICK, **more}
+    return {
+        "id": name,
+        "action": action,
+        "parameters": {"name": name},
+        "retry": QUICK,
+        "max_interruptions": 100,
+        **more,
+    }
 
 
 WORKFLOW: dict[str, Any] = {

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 CHILD = Path(__file__).with_name("child.py")
 KILLED = -signal.SIGKILL
 ENDED = (e.StepSucceeded, e.StepFailed, e.StepTimedOut, e.StepSkipped, e.StepCancelled)
+
+
+LONGEST_SECONDS = 12
+"""Bound of the random kills: on a busy host fewer of them are tried, always in the same order."""
 
 
 class Zygote:
@@ -215,16 +220,23 @@ def test_killed_at_each_append_in_turn_an_execution_still_ends(tmp_path: Path, z
 @pytest.mark.slow
 def test_killed_at_random_instants_with_several_executions_under_way(tmp_path: Path, zygote: Zygote) -> None:
     draw = random.Random(20_261_124)
+    calm = Trial(tmp_path / "calm", 4)
+    began = time.monotonic()
+    check(calm, zygote)
+    longest_ms = (time.monotonic() - began) * 1_000
     kills = 0
-    for number in range(70):
+    for number in range(100):
+        if time.monotonic() > began + LONGEST_SECONDS:
+            break
         trial = Trial(tmp_path / str(number), draw.randint(1, 4))
         for _ in range(draw.randint(1, 3)):
-            if zygote.run(trial.job(kill_after_ms=draw.uniform(2, 60))) == KILLED:
+            if zygote.run(trial.job(kill_after_ms=draw.uniform(0, longest_ms))) == KILLED:
                 trial.note_kill()
         check(trial, zygote)
         kills += trial.kills
         shutil.rmtree(trial.folder)
-    assert kills > 70, "most runs were over before they were killed"
+    assert kills > number / 2, "most runs were over before they were killed"
+    assert number > 10, "a run takes far too long"
 
 
 STRACE = shutil.which("strace")

@@ -364,6 +364,13 @@ def test_a_failure_while_paused_waits_on_the_clock_of_the_execution(case: Any, n
     one.time(1).gives(e.StepReady(step="a", at=T + 213), ready=["a"])
 
 
+def test_what_was_due_before_a_pause_and_had_not_been_told_waits_for_the_resume(case: Any) -> None:
+    one = case([Node("a", action="act", retry=RETRY)], timeout_ms=15).given().raised("a").wait(20).pause()
+    one.time(5).gives_nothing(False)
+    one.resume().gives(e.ExecutionResumed(at=T + 25))
+    assert one.time().kinds == ["StepReady a", "DeadlinePassed", "StepCancelled a", "ExecutionTimedOut"]
+
+
 def test_paused_time_adds_up_over_several_pauses(case: Any) -> None:
     one = case([Node("a", action="act", retry=RetryPolicy(initial_delay_ms=100))]).given().raised("a")
     for _ in range(3):
