@@ -20,6 +20,9 @@ import msgspec
 from treadle import Settings, StepContext, WorkflowEngine
 from treadle.store.sqlite import SqliteStore
 
+LONGEST_MS = 20_000
+"""A run that takes longer has lost a wake-up."""
+
 QUICK = {"max_attempts": 3, "initial_delay": "1ms"}
 
 
@@ -152,11 +155,13 @@ def serve() -> None:
         if not child:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             _run_and_exit(job)
-        if "kill_after_ms" in job and signal.sigtimedwait({signal.SIGCHLD}, job["kill_after_ms"] / 1_000) is None:
+        ended = signal.sigtimedwait({signal.SIGCHLD}, job.get("kill_after_ms", LONGEST_MS) / 1_000)
+        if ended is None:
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         signal.sigtimedwait({signal.SIGCHLD}, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        hangs = ended is None and "kill_after_ms" not in job
+        sys.stdout.write("it hangs\n" if hangs else f"{os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()
 
 
