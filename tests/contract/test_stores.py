@@ -72,6 +72,23 @@ async def test_a_bad_turn_leaves_the_others_of_its_call_alone(store: Any) -> Non
     assert [turn.events for turn in await store.read("b")] == [b"[1]"]
 
 
+async def test_the_last_turn_of_an_execution_handed_over_twice_is_a_duplicate(store: Any) -> None:
+    """One bad turn never undoes another's; SQLite's unique index undoes the whole transaction."""
+    row = IndexRow(status="RUNNING", workflow_id="w", definition_hash="h", created_ms=5)
+    await store.append([Turn("a", 1, b"[1]", 1, row, b"{}")])
+    last = Turn("a", 2, b"[2]", 1, IndexRow(status="COMPLETED", is_open=False, ended_ms=9))
+    answers = await store.append([last, last, Turn("b", 1, b"[1]", 1, row, b"{}")])
+    assert [one.answer for one in answers] == [Answer.COMMITTED, Answer.DUPLICATE, Answer.COMMITTED]
+
+
+async def test_a_turn_after_one_that_closes_may_come_in_the_same_append(store: Any) -> None:
+    """Turns of one execution may follow each other in one call."""
+    row = IndexRow(status="RUNNING", workflow_id="w", definition_hash="h", created_ms=5)
+    last = Turn("a", 2, b"[2]", 1, IndexRow(status="COMPLETED", is_open=False, ended_ms=9))
+    answers = await store.append([Turn("a", 1, b"[1]", 1, row, b"{}"), last, Turn("a", 3, b"[3]", 1)])
+    assert [one.answer for one in answers] == [Answer.COMMITTED] * 3
+
+
 async def test_lists_are_newest_first_filtered_and_paged(store: Any) -> None:
     await store.append([first("a", tags={"k": "v"}), first("b"), first("c", tags={"k": "v", "m": "n"})])
     await store.append([later("b", 2, index=IndexRow(status="COMPLETED", is_open=False, ended_ms=9))])

@@ -76,6 +76,7 @@ WHILE_ENDING = (
     e.StepTimedOut,
     e.StepCancelled,
     e.LateResultIgnored,
+    e.RequestNoted,
     e.ExecutionFailed,
     e.ExecutionCancelled,
     e.ExecutionTimedOut,
@@ -123,10 +124,7 @@ def workflows(draw: st.DrawFn) -> Workflow:
     for target in range(size):
         sources = sorted(draw(st.sets(st.integers(0, target - 1), max_size=3))) if target else []
         for source in sources:
-            has_else = any(one.otherwise for one in joined if one.source == f"n{source}")
-            condition = draw(
-                st.sampled_from([None] * 6 + [*TRUTH, *TRUTH, BROKEN, *([] if has_else else ["else"] * 3)])
-            )
+            condition = draw(st.sampled_from([None] * 6 + [*TRUTH, *TRUTH, BROKEN, *["else"] * 3]))
             joined.append(
                 Connection(
                     f"n{source}",

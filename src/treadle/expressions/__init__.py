@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from treadle.errors import ExpressionError
 from treadle.expressions.budget import DEFAULT, Budget
-from treadle.expressions.compiler import Expression, Reference, compile_expression
+from treadle.expressions.compiler import Expression, Reference, compile_expression, compile_path
 from treadle.expressions.conditions import translate_condition
 from treadle.expressions.names import MISSING, Missing, MissingNameError, Record, Scope
 from treadle.expressions.templates import Template, compile_template, template_problems
@@ -22,6 +22,7 @@ __all__ = [
     "Scope",
     "Template",
     "compile_expression",
+    "compile_path",
     "compile_template",
     "template_problems",
     "translate_condition",

@@ -28,6 +28,7 @@ class Reference(Struct, frozen=True, gc=False):
         root: Its first part.
         path: The literal keys below it.
         guarded: It stands within ``has`` or ``default``: it may be missing.
+        is_sure: Whatever the values are it is read, if what stands before it can be.
         text: As people write it.
         column: 1-based place in the source.
     """
@@ -37,6 +38,7 @@ class Reference(Struct, frozen=True, gc=False):
     guarded: bool
     text: str
     column: int
+    is_sure: bool = True
 
 
 class Expression:
@@ -129,7 +131,7 @@ def compile_tree(tree: ast.Node, source: str, offset: int = 0) -> Expression:
     return Expression(source, run, found, is_metered=compiler.is_metered, builds=compiler.builds, offset=offset)
 
 
-def compile_path(source: str, root: str, *keys: str, offset: int = 0) -> Expression:
+def compile_path(source: str, root: str, *keys: str | int, offset: int = 0) -> Expression:
     """Return what ``compile_tree`` gives for ``root.key.key``, without a tree: most references are of this form."""
     reference = Reference(root, keys, guarded=False, text=source, column=offset + 1)
     return Expression(source, closures.read_path(root, keys), (reference,), offset=offset)
@@ -152,6 +154,7 @@ class _Compiler:
         self._work = 0
         self._depth = 0
         self._guards = 0
+        self._branches = 0
         self._variables: list[str] = []
 
     def fail(self, message: str, at: int) -> NoReturn:
@@ -178,7 +181,8 @@ class _Compiler:
             case ast.Binary():
                 return self._binary(node)
             case ast.Choice():
-                condition, yes, no = map(self.compile, (node.condition, node.yes, node.no))
+                condition = self.compile(node.condition)
+                yes, no = map(self._branch, (node.yes, node.no))
                 return closures.choice(condition, yes, no, node.at)
             case ast.Call():
                 return self._call(node)
@@ -186,6 +190,13 @@ class _Compiler:
                 return self._items(node)
             case ast.Entries():
                 return self._entries(node)
+
+    def _branch(self, node: ast.Node) -> Closure:
+        """Compile what is evaluated in some cases only."""
+        self._branches += 1
+        closure = self.compile(node)
+        self._branches -= 1
+        return closure
 
     def _path(self, node: ast.Name | ast.Member | ast.Index) -> Closure:
         keys: list[str | int] = []
@@ -211,7 +222,8 @@ class _Compiler:
         self._work += len(path) >> 1
         if root not in self._variables:
             text = path_text(root, path)
-            self.references.append(Reference(root, path, self._guards > 0, text, name.at + 1))
+            is_sure = not self._guards and not self._branches
+            self.references.append(Reference(root, path, self._guards > 0, text, name.at + 1, is_sure))
         return closures.read_path(root, path)
 
     def _index(self, node: ast.Index) -> Closure:
@@ -244,7 +256,8 @@ class _Compiler:
         while isinstance(left, ast.Binary) and left.operator == node.operator:
             right.append((left.right, left.at))
             left = left.left
-        return [(self.compile(part), at) for part, at in [(left, right[-1][1]), *reversed(right)]]
+        first, *rest = (left, right[-1][1]), *reversed(right)
+        return [(self.compile(first[0]), first[1]), *((self._branch(part), at) for part, at in rest)]
 
     def _choices(self, group: ast.Node) -> Closure:
         """Compile the right side of ``in``: a list of constants is made once, since nobody else gets to see it."""
@@ -295,7 +308,7 @@ class _Compiler:
         self._guards += 1
         value = self.compile(node.arguments[0])
         self._guards -= 1
-        return closures.has(value) if wanted == 1 else closures.default(value, self.compile(node.arguments[1]))
+        return closures.has(value) if wanted == 1 else closures.default(value, self._branch(node.arguments[1]))
 
     def _macro(self, node: ast.Call) -> Closure:
         self.is_metered = True
@@ -307,7 +320,7 @@ class _Compiler:
         variable = arguments[1].name
         before = self._work
         self._variables.append(variable)
-        body = self.compile(arguments[2])
+        body = self._branch(arguments[2])
         self._variables.pop()
         macro = compile_macro(node.function, items, variable, body, work=self._work - before)
         self._work += _EXTRA_WORK

@@ -10,7 +10,7 @@ import heapq
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.errors import ExpressionError
-from treadle.expressions import MissingNameError
+from treadle.expressions import MissingNameError, compile_path
 from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.commands import RunStep
@@ -19,16 +19,17 @@ from treadle.machine.plan import OnMissingInput
 from treadle.machine.retry import backoff_ms
 from treadle.machine.routing import fail, move_reached, route
 from treadle.machine.state import EXECUTION_TIMEOUT, RETRY
-from treadle.machine.transitions import RUNNING
+from treadle.machine.transitions import COMPLETED, RUNNING
 from treadle.machine.turn import Turn
 from treadle.model import ExecutionStatus, StepError
 from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from msgspec import Raw
 
+    from treadle.expressions import Expression
     from treadle.expressions import Scope as Names
     from treadle.machine.plan import PlanNode
     from treadle.machine.state import State
@@ -112,11 +113,22 @@ def _ask(turn: Turn, node: PlanNode, at: int) -> None:
         except MissingNameError as error:
             if error.root == "input":
                 missing[error.path] = None
+            missing.update(dict.fromkeys(_missing_inputs(turn, expression)))
         except ExpressionError:
             continue  # it fails the step once the inputs are there, if it still does
     turn.emit(e.StepPaused(step=node.id, missing=tuple(missing), at=at))
     if turn.state.plan.on_missing_input is OnMissingInput.PAUSE_EXECUTION:
         pause_for_input(turn, at)
+
+
+def _missing_inputs(turn: Turn, expression: Expression) -> Iterator[str]:
+    """Yield the inputs that are surely read by an expression and are not there, not only the first it meets."""
+    for one in expression.references:
+        if one.root == "input" and one.is_sure:
+            try:
+                compile_path(one.text, one.root, *one.path).evaluate(turn.names)
+            except MissingNameError as error:
+                yield error.path
 
 
 # -- one function for each input; None: accepted if it made an event
@@ -207,8 +219,11 @@ def _flying(
     node = turn.node(one.step)
     if node is None or state.in_flight.get(one.step) == one.attempt:
         return node
-    given_up = one.attempt <= state.root.attempts[node.index] and type(one) in (i.ActionReturned, i.ActionRaised)
-    if given_up and state.root.outputs[node.index] is None and state.started_at and not state.ended_at:
+    scope = state.root
+    last = scope.attempts[node.index]
+    is_result = one.attempt <= last and type(one) in (i.ActionReturned, i.ActionRaised)
+    is_known = one.attempt == last and scope.phases[node.index] == COMPLETED  # the very result, told twice
+    if is_result and not is_known and state.started_at and not state.ended_at:
         turn.emit(e.LateResultIgnored(step=one.step, attempt=one.attempt, at=one.at))
     return None
 
@@ -248,7 +263,10 @@ def _total_timeout(turn: Turn, node: PlanNode, at: int) -> None:
 
 def _pause_requested(turn: Turn, one: i.PauseRequested) -> bool:
     state = turn.state
-    if _is_repeated(turn, one.request) or state.status is ExecutionStatus.PAUSED:
+    if _is_repeated(turn, one.request):
+        return True
+    if state.status is ExecutionStatus.PAUSED:
+        _note(turn, one)
         return True
     if not state.starts_steps:
         return False
@@ -276,7 +294,15 @@ def _cancel_execution_requested(turn: Turn, one: i.CancelExecutionRequested) -> 
         return False
     if state.ending is None or state.ending.status is not ExecutionStatus.CANCELLED:
         cancel(turn, one.reason, one.request, one.at)
+    else:
+        _note(turn, one)
     return True
+
+
+def _note(turn: Turn, one: i.PauseRequested | i.CancelExecutionRequested) -> None:
+    """Remember a request that asks for what is so already."""
+    if one.request:
+        turn.emit(e.RequestNoted(request=one.request, at=one.at))
 
 
 def _is_repeated(turn: Turn, request: str) -> bool:

@@ -231,6 +231,12 @@ class ExecutionHalted(Event, frozen=True):
     error: StepError
 
 
+class RequestNoted(Event, frozen=True):
+    """A request that changed nothing was accepted, as a pause of what is paused; it counts once all the same."""
+
+    request: str
+
+
 class CancelRequested(Event, frozen=True):
     """Somebody asked to cancel: attempts in flight are cancelled, then it is CANCELLED.
 
@@ -297,6 +303,7 @@ AnyEvent: TypeAlias = (
     | ExecutionResumed
     | ExecutionHalted
     | CancelRequested
+    | RequestNoted
     | DeadlinePassed
     | ExecutionCompleted
     | ExecutionFailed

@@ -64,9 +64,12 @@ def fold(plan: Plan, recorded: Iterable[Sequence[e.AnyEvent]]) -> State:
         ReplayError: An event does not fit.
     """
     state = State(plan)
-    for turn in recorded:
-        for event in turn:
-            apply(state, event)
+    for number, turn in enumerate(recorded, 1):
+        try:
+            for event in turn:
+                apply(state, event)
+        except ReplayError as error:
+            raise ReplayError(f"turn {number}: {error.message}", state.execution_id, number) from None
         state.root.agenda.clear()
         state.fresh.clear()
     return state
@@ -189,6 +192,10 @@ def _execution_resumed(state: State, event: e.ExecutionResumed) -> None:
     if was_paused:  # what was ready then had lost its place in the line
         state.fresh = list(state.ready)
     _remember(state, event.request)
+
+
+def _request_noted(state: State, event: e.RequestNoted) -> None:
+    state.requests.add(event.request)
 
 
 def _remember(state: State, request: str) -> None:
@@ -407,6 +414,7 @@ _APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     e.ExecutionResumed: _execution_resumed,
     e.ExecutionHalted: _execution_halted,
     e.CancelRequested: _cancel_requested,
+    e.RequestNoted: _request_noted,
     e.DeadlinePassed: _deadline_passed,
     e.ExecutionCompleted: _execution_completed,
     e.ExecutionFailed: _execution_failed,

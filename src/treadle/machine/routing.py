@@ -95,7 +95,7 @@ def _verdicts(turn: Turn, routes: Routes, at: int) -> list[e.ConnectionDecided] 
         except ExpressionError as error:
             halt(turn, _condition_error(connection, error), at)
             return None
-        taken_before = taken_before or taken
+        taken_before = taken_before or (taken and not connection.otherwise)
         decided.append(
             e.ConnectionDecided(
                 connection=connection.index,

@@ -223,7 +223,8 @@ class State:
         """Tell whether the attempts in flight are to be cancelled: not where a halt lets them end."""
         if self.ending is None:
             return False
-        return self.ending.status is not ExecutionStatus.FAILED or self.plan.cancels_on_failure
+        halts = self.ending.status is ExecutionStatus.FAILED
+        return not halts or self.plan.cancels_on_failure or self.deadline_passed
 
     @property
     def is_routing(self) -> bool:

@@ -65,6 +65,7 @@ class Writer:
         self._committed = committed
         self._heads: dict[str, _Head] = {}
         self._definitions: set[str] = set()
+        self._ended: list[str] = []  # their heads are kept to the end of the transaction, which may have more of them
         self._cursor: int = connection.execute("select coalesce(max(cursor), 0) from turns").fetchone()[0]
         self._failure = ""
 
@@ -86,6 +87,9 @@ class Writer:
             rows: list[tuple[object, ...]] = []
             answers = [[self._one(turn, rows) for turn in batch] for batch in batches]
             self._connection.executemany(_INSERT_TURN, rows)
+            for name in self._ended:
+                self._heads.pop(name, None)
+            self._ended.clear()
             self._connection.execute("commit")
             self._files.check()
             self._committed(self._cursor)
@@ -143,7 +147,7 @@ class Writer:
         if turn.sequence > 1:
             self._connection.execute(_UPDATE_EXECUTION, (row.status, row.is_open, row.ended_ms, head.number))
         if not row.is_open:
-            del self._heads[turn.execution_id]
+            self._ended.append(turn.execution_id)
 
     def _compare(self, turn: Turn, head: _Head, rows: list[tuple[object, ...]]) -> Appended:
         """Answer for a turn that is not the next one: the very same one is a duplicate."""

@@ -103,6 +103,7 @@ WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
     (e.ExecutionHalted(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
     (e.CancelRequested(at=T), {}),
     (e.CancelRequested(reason="why", request="r", at=T), {"reason": "why", "request": "r"}),
+    (e.RequestNoted(request="r", at=T), {"request": "r"}),
     (e.DeadlinePassed(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
     (e.ExecutionCompleted(at=T), {}),
     (e.ExecutionCompleted(output=Raw(b"null"), at=T), {"output": None}),
