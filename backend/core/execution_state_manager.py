@@ -1,52 +1,66 @@
-"""Where the application's executions stand: one state for each, written by the engine and read by everyone."""
+"""Where the application's executions stand: one state for each, written by the engine and read by everyone.
+
+States are kept in a treadle store: in the SQLite file that ``TREADLE_DB`` names when the first one is needed, else in
+memory. What a method has returned from is durable there.
+"""
 
 from __future__ import annotations
 
-import copy
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from core.changes import (
+    Change,
+    ExecutionCreated,
+    Fold,
+    InputsMerged,
+    StatusChanged,
+    StepChanged,
+    WorkflowKept,
+    encode_value,
+)
 from core.clock import SystemClock
+from core.execution_log import ExecutionLog
+from core.storage import close_log, log_of_this_process
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from core.clock import Clock
+    from treadle.store.protocol import Store
 
 
 class ExecutionStateManager:
-    """Keeps the states in memory. What goes in and what comes out are copies: nobody shares a value with the state.
+    """Keeps the states. What goes in and what comes out are JSON and copies: nobody shares one with the state.
 
     A state is ``{"execution_id", "workflow_id", "status", "version", "input_data", "steps", "outputs", "context",
     "created_at", "updated_at", "error"}``: ``steps`` maps a step's id to ``{"id", "status"}`` with ``output`` or
-    ``error`` where there is one, ``outputs`` maps the id of a completed step to its output, ``version`` grows with
-    every change, times are ISO 8601 in UTC, and ``error`` is None where nothing is wrong. A step that was never
+    ``error`` where there is one, ``outputs`` maps the id of a completed step to its output, ``version`` is one higher
+    with every change, times are ISO 8601 in UTC, and ``error`` is None where nothing is wrong. A step that was never
     reached is absent.
+
+    Every method raises ``treadle.StoreError`` where the store cannot be read or written, and ``StoreLockedError`` where
+    another process has its file.
 
     Args:
         clock: Dates the changes; None for the real time.
+        store: A treadle store of one's own; None for the one that the environment names.
     """
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    def __init__(self, *, clock: Clock | None = None, store: Store | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._states: dict[str, dict[str, Any]] = {}
+        self._own_log = None if store is None else ExecutionLog(store)
 
     async def create_execution(self, workflow_id: str, input_data: dict[str, Any]) -> str:
-        """Create a PENDING execution and return its id."""
+        """Create a PENDING execution and return its id.
+
+        Raises:
+            treadle.ValidationError: The input is no JSON.
+        """
         execution_id = str(uuid.uuid4())
-        now = self._now()
-        self._states[execution_id] = {
-            "execution_id": execution_id,
-            "workflow_id": workflow_id,
-            "status": "PENDING",
-            "version": 1,
-            "input_data": copy.deepcopy(input_data or {}),
-            "steps": {},
-            "outputs": {},
-            "context": {},
-            "created_at": now,
-            "updated_at": now,
-            "error": None,
-        }
+        created = ExecutionCreated(execution_id, workflow_id, encode_value(input_data or {}), self._now())
+        await self._change(execution_id, created)
         return execution_id
 
     async def update_step_status(
@@ -68,54 +82,87 @@ class ExecutionStateManager:
 
         Raises:
             ValueError: There is no such execution.
+            treadle.ValidationError: The output is no JSON.
         """
-        state = self._known(execution_id)
-        entry: dict[str, Any] = {"id": step_id, "status": status}
-        if output is not None:
-            entry["output"] = copy.deepcopy(output)
-        if error is not None:
-            entry["error"] = error
-        state["steps"][step_id] = entry
-        if status == "COMPLETED":
-            state["outputs"][step_id] = copy.deepcopy(output)
-        self._touch(state)
+        change = StepChanged(step_id, status, self._now(), encode_value(output), error)
+        if not await self._change(execution_id, change):
+            raise ValueError(f"Execution {execution_id} not found")
 
     async def update_execution_status(self, execution_id: str, status: str, error: str | None = None) -> None:
         """Set an execution's status and error; an execution that nobody created is passed over."""
-        state = self._states.get(execution_id)
-        if state is not None:
-            state["status"] = status
-            state["error"] = error
-            self._touch(state)
+        await self._change(execution_id, StatusChanged(status, self._now(), error))
 
     async def update_execution_inputs(self, execution_id: str, new_inputs: dict[str, Any]) -> None:
         """Merge ``new_inputs`` over the input, key by key.
 
         Raises:
             ValueError: There is no such execution.
+            treadle.ValidationError: The inputs are no JSON.
         """
-        state = self._known(execution_id)
-        state["input_data"].update(copy.deepcopy(new_inputs or {}))
-        self._touch(state)
+        if not await self._change(execution_id, InputsMerged(encode_value(new_inputs or {}), self._now())):
+            raise ValueError(f"Execution {execution_id} not found")
 
     async def get_execution_state(self, execution_id: str) -> dict[str, Any] | None:
         """Return the state as it is now; None where there is no such execution."""
-        return copy.deepcopy(self._states.get(execution_id))
+        return await self._log.read(execution_id, Fold.copy)
 
     async def get_step_output(self, execution_id: str, step_id: str) -> object:
         """Return what a COMPLETED step gave; None where it has not, or there is no such execution."""
-        state = self._states.get(execution_id)
-        return None if state is None else copy.deepcopy(state["outputs"].get(step_id))
+        return await self._log.read(execution_id, lambda fold: fold.output(step_id))
 
-    def _known(self, execution_id: str) -> dict[str, Any]:
-        state = self._states.get(execution_id)
-        if state is None:
-            raise ValueError(f"Execution {execution_id} not found")
-        return state
+    # -- what the engine asks of this manager and of no other
 
-    def _touch(self, state: dict[str, Any]) -> None:
-        state["version"] += 1
-        state["updated_at"] = self._now()
+    @property
+    def is_durable(self) -> bool:
+        """Tell whether executions outlive the process."""
+        return bool(self._log.path)
+
+    async def keep_workflow(self, execution_id: str, workflow: dict[str, Any]) -> None:
+        """Keep what an execution runs, for the process that goes on with it after this one.
+
+        Raises:
+            treadle.ValidationError: The workflow is no JSON.
+        """
+        kept = encode_value(workflow)
+        if await self._log.read(execution_id, lambda fold: fold.workflow) != kept:
+            await self._change(execution_id, WorkflowKept(kept))
+
+    async def kept_workflow(self, execution_id: str) -> dict[str, Any] | None:
+        """Return what an execution runs; None where nobody said it."""
+        return await self._log.read(execution_id, Fold.copy_workflow)
+
+    @property
+    def may_have_left_over(self) -> bool:
+        """Tell whether there may be something to take; reads nothing."""
+        return self.is_durable and self._log.may_have_left_over
+
+    async def take_left_over(self, *, with_cut_off: bool = False) -> list[str]:
+        """Return, once in a process, which executions another one left PENDING or RUNNING; the oldest comes first.
+
+        Args:
+            with_cut_off: Also those whose run ended with its event loop, in this process.
+        """
+        await self._log.open()
+        return self._log.take_left_over(with_cut_off=with_cut_off)
+
+    def give_back(self, execution_ids: Iterable[str], *, cut_off: bool = False) -> None:
+        """Say that executions are left over after all."""
+        self._log.give_back(execution_ids, cut_off=cut_off)
+
+    async def close(self) -> None:
+        """Let go of the store; the next use opens it again. A process that ends without this loses nothing."""
+        if self._own_log is not None:
+            await close_log(self._own_log)
+        self._own_log = None
+
+    @property
+    def _log(self) -> ExecutionLog:
+        if self._own_log is None:
+            self._own_log = log_of_this_process()
+        return self._own_log
+
+    async def _change(self, execution_id: str, change: Change) -> bool:
+        return await self._log.change(execution_id, change, round(self._clock.now() * 1000))
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).isoformat()

@@ -1,0 +1,42 @@
+"""Where this process keeps its executions: the file that ``TREADLE_DB`` names, or memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Final
+
+from core.execution_log import ExecutionLog
+
+VARIABLE: Final = "TREADLE_DB"
+
+_lock = threading.Lock()
+_logs: dict[tuple[int, str], ExecutionLog] = {}
+
+
+def log_of_this_process() -> ExecutionLog:
+    """Return the log over the file that the environment names now; without one, a new log in memory.
+
+    All who ask for one file in one process get one log.
+    """
+    path = os.environ.get(VARIABLE)
+    if not path:
+        from treadle.store.memory import MemoryStore
+
+        return ExecutionLog(MemoryStore())
+    key = (os.getpid(), str(Path(path).resolve()))
+    with _lock:
+        if key not in _logs:
+            from treadle.store.sqlite import SqliteStore  # loaded only where there is a file
+
+            _logs[key] = ExecutionLog(SqliteStore(key[1]))
+        return _logs[key]
+
+
+async def close_log(log: ExecutionLog) -> None:
+    """Close a log; who asks for its file again gets a new one."""
+    with _lock:
+        for key in [key for key, one in _logs.items() if one is log]:
+            del _logs[key]
+    await log.close()
