@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from core.step_errors import is_permanent
+from core.step_errors import is_repeated_unasked
 from treadle.definition import retry_policy
 from treadle.machine.retry import backoff_ms
 
@@ -35,7 +35,7 @@ def async_retry_with_backoff(
     """Return a decorator that calls an async function again when it fails.
 
     The wait after failure ``n`` (from 0) is ``min(base_delay * exponential_base ** n, max_delay)``. An error that no
-    repetition can cure (see ``step_errors.is_permanent``) is raised at once.
+    repetition can cure (see ``step_errors.is_repeated_unasked``) is raised at once.
 
     Args:
         max_retries: Calls after the first one.
@@ -66,7 +66,7 @@ def async_retry_with_backoff(
                     return await function(*args, **kwargs)
                 except exceptions as error:
                     failures += 1
-                    if failures >= policy.max_attempts or is_permanent(error):
+                    if failures >= policy.max_attempts or not is_repeated_unasked(error):
                         raise
                     delay = backoff_ms(policy, attempt=failures) / 1000
                     _logger.warning("%s failed, again in %g s: %s", name, delay, error)

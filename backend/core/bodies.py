@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from core.clock import GRACE_SECONDS, end_cancelled
 from core.exceptions import AgentExecutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 class Ended(Struct, frozen=True):
@@ -34,16 +36,48 @@ class Ended(Struct, frozen=True):
 
 
 class _Body:
-    __slots__ = ("attempt", "grace", "has_slot", "is_cancelled", "name", "step", "task")
+    __slots__ = ("attempt", "grace", "has_slot", "is_cancelled", "is_over", "name", "step", "task")
 
-    def __init__(self, step: str, attempt: int, name: str, task: asyncio.Task[Any]) -> None:
+    task: asyncio.Task[Any]
+
+    def __init__(self, step: str, attempt: int, name: str) -> None:
         self.step = step
         self.attempt = attempt
         self.name = name
-        self.task = task
         self.has_slot = True
         self.is_cancelled = False
+        self.is_over = False
         self.grace: asyncio.TimerHandle | None = None
+
+
+_current: ContextVar[tuple[asyncio.Semaphore, _Body] | None] = ContextVar("_current", default=None)
+"""The body that calls, within one; what it starts as tasks of its own calls in its name."""
+
+
+@asynccontextmanager
+async def lent_slot() -> AsyncIterator[None]:
+    """Lend the slot of the body that calls to others, and have one again at the end; elsewhere, do nothing."""
+    found = _current.get()
+    if found is None or not found[1].has_slot:
+        yield
+        return
+    semaphore, body = found
+    body.has_slot = False
+    semaphore.release()
+    try:
+        yield
+    except Exception:
+        await _take_back(semaphore, body)
+        raise
+    await _take_back(semaphore, body)
+
+
+async def _take_back(semaphore: asyncio.Semaphore, body: _Body) -> None:
+    await semaphore.acquire()
+    if body.is_over:
+        semaphore.release()
+    else:
+        body.has_slot = True
 
 
 class Bodies:
@@ -61,9 +95,9 @@ class Bodies:
 
     def run(self, step: str, attempt: int, name: str, work: Callable[[], Awaitable[Any]]) -> None:
         """Run ``work`` in a slot that was acquired before; ``name`` is the step's name in errors."""
-        task = asyncio.create_task(_fenced(name, work))
-        body = self._running[step, attempt] = _Body(step, attempt, name, task)
-        task.add_done_callback(partial(self._ended, body))
+        body = self._running[step, attempt] = _Body(step, attempt, name)
+        body.task = asyncio.create_task(self._run(body, work))
+        body.task.add_done_callback(partial(self._ended, body))
 
     def cancel(self, step: str, attempt: int) -> None:
         """Cancel a body; it is reported when it has ended, at the latest after the grace. Of an ended one: nothing."""
@@ -81,6 +115,14 @@ class Bodies:
             self.cancel(body.step, body.attempt)
         await end_cancelled(*(body.task for body in self._running.values()))
 
+    async def _run(self, body: _Body, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what a step gives
+        """Return what ``work`` gives; what would end the event loop becomes an error of the step."""
+        _current.set((self._semaphore, body))
+        try:
+            return await work()
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise AgentExecutionError(body.name, f"{type(error).__name__}: {error}", cause=error) from error
+
     def _ended(self, body: _Body, task: asyncio.Task[Any]) -> None:
         if body.grace is not None:
             body.grace.cancel()
@@ -95,6 +137,7 @@ class Bodies:
         self._free(body)
 
     def _free(self, body: _Body) -> None:
+        body.is_over = True
         if body.has_slot:
             body.has_slot = False
             self._semaphore.release()
@@ -108,14 +151,6 @@ def _outcome(body: _Body, task: asyncio.Task[Any], error: BaseException | None) 
     if error is not None:
         return Ended(body.step, body.attempt, error=error)
     return Ended(body.step, body.attempt, output=task.result())
-
-
-async def _fenced(name: str, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - whatever a step gives
-    """Return what ``work`` gives; what would end the event loop becomes an error of the step."""
-    try:
-        return await work()
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise AgentExecutionError(name, f"{type(error).__name__}: {error}", cause=error) from error
 
 
 def _nobody(_: Ended) -> None:

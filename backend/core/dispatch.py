@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import treadle
 from core.clock import OutOfTimeError, within
 from core.exceptions import AgentExecutionError, ValidationError
-from core.step_errors import StepTimeoutError, UnknownServiceError
+from core.ports import settled
+from core.step_errors import ServicesFailedError, StepTimeoutError, SubWorkflowError, UnknownServiceError
+from core.sub_workflows import SERVICE as SUB_WORKFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,10 +67,10 @@ class Dispatch:
         Raises:
             StepTimeoutError: It took longer than the step's ``timeout`` in seconds.
             UnknownServiceError: Nothing executes the service.
-            ValueError: Both the service and its fallback failed; the text has both errors.
+            ServicesFailedError: Both the service and its fallback failed; the text has both errors.
             Exception: What the service raised, where there is no fallback.
         """
-        service, fallback = step["service"], step.get("fallback_service")
+        service, fallback = step.get("service") or "default", step.get("fallback_service")
         try:
             return await self._envelope(step, params, service)
         except Exception as error:
@@ -79,20 +81,20 @@ class Dispatch:
             envelope = await self._envelope(step, params, fallback)
         except Exception as error:
             message = f"Service {service} failed: {primary}; its fallback {fallback} failed too: {error}"
-            raise ValueError(message) from error
+            raise ServicesFailedError(message, (primary, error)) from error
         used = {"original_service": service, "fallback_used": True, "execution_method": "fallback_service"}
         return envelope | used
 
     async def _envelope(self, step: Step, params: Parameters, service: str) -> dict[str, Any]:
-        execute, method = self._executor(service, step["action"])
-        timeout = step.get("timeout")
-        call = _call(execute, step["action"], params, step.get("connection_id"))
-        result = await (self._bounded(step, timeout, call) if timeout else call)
-        _refuse_failure(step, result)
+        action, timeout = step.get("action") or "default", _seconds(step)
+        execute, method = self._executor(service, action)
+        call = _call(execute, action, params, step.get("connection_id"))
+        result = await (self._bounded(step, service, timeout, call) if timeout else call)
+        _refuse_failure(step, service, result)
         return {
             "status": "success",
             "service": service,
-            "action": step["action"],
+            "action": action,
             "result": result,
             "timestamp": datetime.fromtimestamp(self.clock.now(), UTC).isoformat(),
             "execution_method": method,
@@ -110,26 +112,28 @@ class Dispatch:
     def _generic_executor(self, service: str) -> Executor:
         async def execute(action: str, params: Parameters, connection_id: str | None) -> Any:  # noqa: ANN401 - a result
             try:
-                return await self.generic(service, action, params, connection_id)
+                return await settled(self.generic(service, action, params, connection_id))
             except Exception as error:
                 message = f"Unknown service: {service} (and generic execution failed: {error})"
                 raise UnknownServiceError(message) from error
 
         return execute
 
-    async def _bounded(self, step: Step, timeout: float, call: Any) -> Any:  # noqa: ANN401 - a coroutine and its result
+    async def _bounded(self, step: Step, service: str, timeout: float, call: Any) -> Any:  # noqa: ANN401 - a coroutine and its result
         try:
             return await within(self.clock, timeout, call)
         except OutOfTimeError as error:
             step_id = step.get("id", "unknown")
             message = f"Step {step_id} timed out after {timeout:g} seconds"
-            raise StepTimeoutError(message, step_id, timeout) from error
+            late = StepTimeoutError(message, step_id, timeout)
+            late.repeats = service != SUB_WORKFLOW  # its child goes on: another one would do everything twice
+            raise late from error
 
 
 async def _call(execute: Executor, action: str, params: Parameters, connection_id: str | None) -> Any:  # noqa: ANN401 - a result
     """Return what an executor gives; what would end the event loop is its failure."""
     try:
-        return await execute(action, params, connection_id)
+        return await settled(execute(action, params, connection_id))
     except (SystemExit, KeyboardInterrupt) as error:
         raise AgentExecutionError(action, f"{type(error).__name__}: {error}", cause=error) from error
 
@@ -149,9 +153,25 @@ def _executor_of(action: Any) -> Executor:  # noqa: ANN401 - an action of treadl
     return execute
 
 
-def _refuse_failure(step: Step, result: object) -> None:
+def _seconds(step: Step) -> float | None:
+    """Return the step's ``timeout``; None where it has none.
+
+    Raises:
+        ValidationError: It is no number of seconds.
+    """
+    timeout = step.get("timeout")
+    if not timeout:
+        return None
+    try:
+        return float(timeout)
+    except (TypeError, ValueError) as error:
+        raise ValidationError(f"timeout must be a number of seconds, not {timeout!r}", field="timeout") from error
+
+
+def _refuse_failure(step: Step, service: str, result: object) -> None:
     """Raise where a result says of itself that it is a failure."""
     status = result.get("status") if isinstance(result, dict) else None
     if status and status != "success":
         assert isinstance(result, dict)
-        raise AgentExecutionError(step.get("id", "unknown"), str(result.get("error") or f"status {status}"))
+        kind = SubWorkflowError if service == SUB_WORKFLOW else AgentExecutionError
+        raise kind(step.get("id", "unknown"), str(result.get("error") or f"status {status}"))

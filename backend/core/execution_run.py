@@ -48,13 +48,16 @@ class ExecutionRun:
         hooks: The engine.
         report: The application.
         recorded: ``steps`` of the application's state: what has ended does not run again.
+        is_recovered: Another process ran it before: a failure that is recorded is what that one was about to end by.
     """
 
-    def __init__(self, definition: Definition, hooks: Hooks, report: Report, recorded: dict[str, Any]) -> None:
+    def __init__(
+        self, definition: Definition, hooks: Hooks, report: Report, recorded: dict[str, Any], *, is_recovered: bool
+    ) -> None:
         self._definition = definition
         self._hooks = hooks
         self._report = report
-        self._facts = Facts(definition, hooks, recorded)
+        self._facts = Facts(definition, hooks, recorded, keeps_failures=is_recovered)
         report.kept = frozenset(definition.steps[key]["id"] for key in self._facts.kept)
         report.skip_reasons = self._facts.skip_reasons
         self._state = State(definition.plan)

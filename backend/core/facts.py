@@ -51,6 +51,7 @@ class Facts:
         definition: What runs.
         hooks: The engine.
         recorded: ``steps`` of the application's state when the run began.
+        keeps_failures: Every failed step is known to have failed, not only those that were passed over.
 
     Attributes:
         kept: What is known, by key, of the steps that had ended then and do not run again.
@@ -59,11 +60,13 @@ class Facts:
         names: For the machine's expressions.
     """
 
-    def __init__(self, definition: Definition, hooks: Hooks, recorded: dict[str, Any]) -> None:
+    def __init__(
+        self, definition: Definition, hooks: Hooks, recorded: dict[str, Any], *, keeps_failures: bool = False
+    ) -> None:
         self._definition = definition
         self._hooks = hooks
         self._state: dict[str, Any] = {}
-        self.kept = _kept(definition, recorded)
+        self.kept = _kept(definition, recorded, keeps_failures=keeps_failures)
         self.parameters: dict[str, dict[str, Any]] = {}
         self.skip_reasons: dict[str, str] = {}
         self.names = Names(self._resolve, self._is_taken)
@@ -103,13 +106,13 @@ class Facts:
         return reason
 
 
-def _kept(definition: Definition, recorded: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _kept(definition: Definition, recorded: dict[str, Any], *, keeps_failures: bool) -> dict[str, dict[str, Any]]:
     """Return the entries of completed steps, of failed ones that were passed over, of skipped ones of a chain."""
     kept: dict[str, dict[str, Any]] = {}
     for key, step in definition.steps.items():
         entry = recorded.get(step["id"]) or {}
         status = entry.get("status")
-        was_passed_over = status in {"FAILED", "TIMED_OUT"} and step.get("continue_on_error")
-        if status == "COMPLETED" or was_passed_over or (status == "SKIPPED" and definition.is_chain):
+        has_failed = status in {"FAILED", "TIMED_OUT"} and (keeps_failures or step.get("continue_on_error"))
+        if status == "COMPLETED" or has_failed or (status == "SKIPPED" and definition.is_chain):
             kept[key] = entry
     return kept

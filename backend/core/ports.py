@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+async def settled(value: Any) -> Any:  # noqa: ANN401 - whatever the application gives
+    """Return what ``value`` gives once it is awaited, or ``value``: the application may put anything in our way."""
+    return await value if inspect.isawaitable(value) else value
 
 
 class StateManager(Protocol):
@@ -46,3 +52,12 @@ class BackgroundTasks(Protocol):
 
     def add_task(self, function: Callable[..., Any], /, *arguments: Any) -> None:  # noqa: ANN401 - of the function
         """Call ``function`` later."""
+
+
+class Nobody:
+    """A notifier that tells nobody."""
+
+    async def notify_workflow_status(
+        self, user_id: str, execution_id: str, status: str, data: dict[str, Any] | None = None
+    ) -> None:
+        """Do nothing."""

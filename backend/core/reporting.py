@@ -6,16 +6,18 @@ analytics that fails is logged and nothing more.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
 from core import analytics_engine
+from core.outcomes import error_text
+from core.ports import settled
 from treadle.machine import events as e
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from core.clock import Clock
     from core.ports import Notifier, StateManager
     from core.workflow_graph import Step, WorkflowData
 
@@ -33,9 +35,13 @@ class Report:
         state_manager: Gives the state manager, anew at each use.
         notifier: Takes notifications.
         user_id: Who is notified.
-        started_at: Seconds since the epoch.
+        started_at: Seconds since the epoch; None for now.
+        clock: The engine's time.
 
     Attributes:
+        notifier: Takes notifications.
+        user_id: Who is notified.
+        started_at: Seconds since the epoch.
         is_partial: A step failed and was passed over, or was never reached.
         skip_reasons: Why a step is skipped, by its id; set before the event is told.
         kept: Ids of steps that had ended before this run; nothing is told of them.
@@ -49,17 +55,20 @@ class Report:
         state_manager: Callable[[], StateManager],
         notifier: Notifier,
         user_id: str,
-        started_at: float,
+        started_at: float | None,
+        clock: Clock,
     ) -> None:
         self.execution_id = execution_id
+        self.notifier = notifier
+        self.user_id = user_id
+        self.started_at = clock.now() if started_at is None else started_at
         self.is_partial = False
         self.skip_reasons: dict[str, str] = {}
         self.kept: frozenset[str] = frozenset()
         self._workflow = workflow
         self._state_manager = state_manager
-        self._notifier = notifier
-        self._user_id = user_id
-        self._started_at = started_at
+        self._clock = clock
+        self._has_ended = False
         self._running: dict[str, int] = {}
         self._asking: dict[str, str] = {}
         self._resource_ids: dict[str, str | None] = {}
@@ -110,13 +119,13 @@ class Report:
             case e.ExecutionResumed():
                 await self._notify("RUNNING")
             case e.ExecutionCompleted():
-                await self._end("PARTIAL" if self.is_partial else "COMPLETED", event.at)
+                await self.end("PARTIAL" if self.is_partial else "COMPLETED")
             case e.ExecutionCancelled():
-                await self._end("CANCELLED", event.at)
+                await self.end("CANCELLED")
             case e.ExecutionFailed() | e.ExecutionTimedOut():
                 at_fault = steps.get(event.error.step)
                 data = {"error": event.error.message} | ({"step_id": at_fault["id"]} if at_fault else {})
-                await self._end("FAILED", event.at, data)
+                await self.end("FAILED", data)
             case _:
                 pass
 
@@ -125,7 +134,7 @@ class Report:
     async def say(self, status: str, data: dict[str, Any] | None = None, error: str | None = None) -> None:
         """Write the execution's status, and notify of it."""
         how = {} if error is None else {"error": error}
-        await self._state_manager().update_execution_status(self.execution_id, status, **how)
+        await settled(self._state_manager().update_execution_status(self.execution_id, status, **how))
         await self._notify(status, data)
 
     async def step_completed(self, step: Step, output: object) -> None:
@@ -138,13 +147,20 @@ class Report:
         for step_id in step_ids:
             await self._write(step_id, "PENDING")
 
-    async def failed(self, error: BaseException, at: float) -> None:
+    async def failed(self, error: BaseException) -> None:
         """Tell that the execution cannot go on, for a reason that is no step's; never raises."""
+        data = {"error": error_text(error)}
         try:
-            await self._end("FAILED", round(at * 1000), {"error": str(error)})
+            await self.end("FAILED", data)
         except Exception:
             _logger.exception("execution %s: its state cannot be written", self.execution_id)
-            await self._notify("FAILED", {"error": str(error)})
+            await self._notify("FAILED", data)
+            await self._track_execution("FAILED")
+
+    async def end(self, status: str, data: dict[str, Any] | None = None) -> None:
+        """Tell that the execution has ended."""
+        await self.say(status, data, error=(data or {}).get("error"))
+        await self._track_execution(status)
 
     # -- how
 
@@ -170,25 +186,27 @@ class Report:
         await self._write(step["id"], "SKIPPED", error=reason)
         await self._notify("STEP_SKIPPED", {"step_id": step["id"], "reason": reason})
 
-    async def _end(self, status: str, at: int, data: dict[str, Any] | None = None) -> None:
-        await self.say(status, data, error=(data or {}).get("error"))
+    async def _track_execution(self, status: str) -> None:
+        if self._has_ended:
+            return
+        self._has_ended = True
         worked = status == "COMPLETED"
         await _track(
             "track_workflow_execution",
             workflow_id=self._workflow.get("id", "unknown"),
             success=worked,
-            duration_seconds=at / 1000 - self._started_at,
+            duration_seconds=max(0.0, self._clock.now() - self.started_at),
             time_saved_seconds=self._workflow.get("estimated_time_saved", 60) if worked else 0,
             business_value=self._workflow.get("business_value", 10) if worked else 0,
         )
 
     async def _write(self, step_id: str, status: str, **how: Any) -> None:  # noqa: ANN401 - output or error
-        await self._state_manager().update_step_status(self.execution_id, step_id, status, **how)
+        await settled(self._state_manager().update_step_status(self.execution_id, step_id, status, **how))
 
     async def _notify(self, status: str, data: dict[str, Any] | None = None) -> None:
-        arguments = (self._user_id, self.execution_id, status, *(() if data is None else (data,)))
+        arguments = (self.user_id, self.execution_id, status, *(() if data is None else (data,)))
         try:
-            await self._notifier.notify_workflow_status(*arguments)
+            await settled(self.notifier.notify_workflow_status(*arguments))
         except Exception:
             _logger.exception("nobody could be told that execution %s is %s", self.execution_id, status)
 
@@ -212,16 +230,14 @@ class Report:
             status=status,
             error_message=error_message,
             resource_id=self._resource_ids.pop(step["id"], None),
-            user_id=self._user_id,
+            user_id=self.user_id,
         )
 
 
 async def _track(what: str, **facts: object) -> None:
     """Hand facts to the analytics of the moment; what it does with them, or cannot do, changes nothing."""
     try:
-        given = getattr(analytics_engine.get_analytics_engine(), what)(**facts)
-        if inspect.isawaitable(given):
-            await given
+        await settled(getattr(analytics_engine.get_analytics_engine(), what)(**facts))
     except Exception:
         _logger.exception("%s was not tracked", what)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import treadle
+from core.exceptions import AgentExecutionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,10 @@ class StepTimeoutError(Exception):
     Attributes:
         step_id: Id of the step.
         timeout: The bound in seconds.
+        repeats: The step may be tried again without being asked to.
     """
+
+    repeats = True
 
     def __init__(self, message: str, step_id: str, timeout: float) -> None:
         super().__init__(message, step_id, timeout)
@@ -63,9 +67,37 @@ class UnknownServiceError(ValueError):
     """Nothing executes the service that a step names."""
 
 
+class ServicesFailedError(ValueError):
+    """Both the service of a step and its fallback failed.
+
+    Attributes:
+        errors: What each of them raised.
+    """
+
+    def __init__(self, message: str, errors: Iterable[BaseException] = ()) -> None:
+        super().__init__(message, tuple(errors))
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class SubWorkflowError(AgentExecutionError):
+    """A workflow that runs as a step did not succeed. Its own steps were tried again already."""
+
+    repeats = False
+
+
 _PERMANENT = (treadle.ValidationError, MissingInputError, SchemaValidationError, UnknownServiceError)
 
 
 def is_permanent(error: BaseException) -> bool:
     """Tell whether an error stays the same however often the step is tried again."""
+    if isinstance(error, ServicesFailedError):
+        return all(is_permanent(one) for one in error.errors)
     return isinstance(error, _PERMANENT)
+
+
+def is_repeated_unasked(error: BaseException) -> bool:
+    """Tell whether a step without a ``retry`` of its own is tried again after an error."""
+    return not is_permanent(error) and getattr(error, "repeats", True)

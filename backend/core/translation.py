@@ -78,9 +78,13 @@ def translate_graph(workflow: WorkflowData, execution_id: str) -> Definition:
     Raises:
         treadle.ValidationError: The connections hold a cycle, or a step's ``retry`` cannot be read.
     """
-    graph = build_execution_graph(workflow)
+    nodes_are_steps = not workflow.get("nodes")
+    graph = build_execution_graph(workflow | {"nodes": workflow.get("steps")} if nodes_are_steps else workflow)
     known = {"workflow_id": workflow.get("id", "unknown"), "execution_id": execution_id}
-    steps = [step_of_node(node, place + 1) | known for place, node in enumerate(graph["nodes"].values())]
+    steps = [
+        (node if nodes_are_steps else step_of_node(node, place + 1)) | known
+        for place, node in enumerate(graph["nodes"].values())
+    ]
     keys = {step["id"]: f"s{place}" for place, step in enumerate(steps)}
     nodes = [_node(keys[step["id"]], step) | {"join": "every"} for step in steps]
     connections: list[dict[str, Any]] = []
