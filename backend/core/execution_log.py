@@ -15,6 +15,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
@@ -24,7 +25,7 @@ from treadle import QuarantineError, StoreError
 from treadle.store.protocol import Answer, Filter, IndexRow, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from treadle.store.protocol import Listed, Store
 
@@ -32,6 +33,8 @@ _T = TypeVar("_T")
 
 TAGS: Final = {"engine": "core.workflow_engine"}
 """On every execution that is written here: others in the same file are not ours to touch."""
+
+_NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class ExecutionLog:
@@ -118,13 +121,22 @@ class ExecutionLog:
 
     # -- one execution
 
-    async def change(self, execution_id: str, change: Change, at_ms: int) -> bool:
+    async def find(self, workflow_id: str, tags: dict[str, str]) -> str | None:
+        """Return the newest execution of a workflow with these tags; None where there is none."""
+        await self.open()
+        rows = await self._store.list(Filter(workflow_id=workflow_id, tags=TAGS | tags), limit=1)
+        return rows[0].execution_id if rows else None
+
+    async def change(
+        self, execution_id: str, change: Change, at_ms: int, *, tags: Mapping[str, str] = _NO_TAGS
+    ) -> bool:
         """Make a change durable; False, and nothing is changed, where there is no such execution.
 
         Args:
             execution_id: Which execution.
             change: What happened.
             at_ms: Milliseconds since the epoch.
+            tags: For ``find``, of an execution that is created.
 
         Raises:
             treadle.StoreError: It may be kept or not.
@@ -133,7 +145,7 @@ class ExecutionLog:
         async def make(line: _Line) -> bool:
             if line.fold.state is None and not isinstance(change, ExecutionCreated):
                 return False
-            await self._append(line, change, at_ms)
+            await self._append(line, change, _index_row(change, at_ms, tags))
             return True
 
         return await self._in_line(execution_id, make, is_new=isinstance(change, ExecutionCreated))
@@ -213,9 +225,9 @@ class ExecutionLog:
             if line.loop is None and not is_resident and self._lines.get(line.execution_id) is line:
                 del self._lines[line.execution_id]
 
-    async def _append(self, line: _Line, change: Change, at_ms: int) -> None:
+    async def _append(self, line: _Line, change: Change, index: IndexRow | None) -> None:
         sequence = cast("int", line.sequence) + 1
-        turn = Turn(line.execution_id, sequence, encode_change(change), 1, _index_row(change, at_ms))
+        turn = Turn(line.execution_id, sequence, encode_change(change), 1, index)
         try:
             (answer,) = await self._store.append((turn,))
         except StoreError:
@@ -289,10 +301,10 @@ def _send_away(line: _Line | None) -> None:
             place.turn.set_result(False)
 
 
-def _index_row(change: Change, at_ms: int) -> IndexRow | None:
+def _index_row(change: Change, at_ms: int, tags: Mapping[str, str]) -> IndexRow | None:
     match change:
         case ExecutionCreated():
-            return IndexRow("PENDING", workflow_id=str(change.workflow_id), created_ms=at_ms, tags=TAGS)
+            return IndexRow("PENDING", workflow_id=str(change.workflow_id), created_ms=at_ms, tags={**tags, **TAGS})
         case StatusChanged(status=status):
             is_open = status not in ENDED
             return IndexRow(status, is_open=is_open, ended_ms=None if is_open else at_ms)

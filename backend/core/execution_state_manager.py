@@ -10,6 +10,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from core.callers import CREATES, Caller
 from core.changes import (
     Change,
     ExecutionCreated,
@@ -60,7 +61,8 @@ class ExecutionStateManager:
         """
         execution_id = str(uuid.uuid4())
         created = ExecutionCreated(execution_id, workflow_id, encode_value(input_data or {}), self._now())
-        await self._change(execution_id, created)
+        caller = CREATES.get()
+        await self._change(execution_id, created, {} if caller is None else caller.tags)
         return execution_id
 
     async def update_step_status(
@@ -131,6 +133,10 @@ class ExecutionStateManager:
         """Return what an execution runs; None where nobody said it."""
         return await self._log.read(execution_id, Fold.copy_workflow)
 
+    async def created_by(self, caller: Caller, workflow_id: str) -> str | None:
+        """Return the newest execution of a workflow that was created on behalf of a step; None where there is none."""
+        return await self._log.find(workflow_id, caller.tags)
+
     @property
     def may_have_left_over(self) -> bool:
         """Tell whether there may be something to take; reads nothing."""
@@ -161,8 +167,8 @@ class ExecutionStateManager:
             self._own_log = log_of_this_process()
         return self._own_log
 
-    async def _change(self, execution_id: str, change: Change) -> bool:
-        return await self._log.change(execution_id, change, round(self._clock.now() * 1000))
+    async def _change(self, execution_id: str, change: Change, tags: dict[str, str] | None = None) -> bool:
+        return await self._log.change(execution_id, change, round(self._clock.now() * 1000), tags=tags or {})
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).isoformat()

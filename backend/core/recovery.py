@@ -15,6 +15,7 @@ from treadle import QuarantineError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from core.callers import Caller
     from core.workflow_graph import WorkflowData
 
 _logger = logging.getLogger(__name__)
@@ -34,6 +35,14 @@ async def keep_workflow(manager: object, execution_id: str, workflow: WorkflowDa
         await own.keep_workflow(execution_id, workflow)
     except ValidationError as error:
         _logger.warning("execution %s: a restart will have to find its workflow by id: %s", execution_id, error)
+
+
+async def begun_before(manager: object, caller: Caller | None, workflow_id: object) -> str | None:
+    """Return the execution that an attempt of the step began before it was cut off; None where there is none."""
+    own = own_manager(manager)
+    if own is None or caller is None or not caller.is_repeated:
+        return None
+    return await own.created_by(caller, str(workflow_id))
 
 
 async def left_over(

@@ -12,6 +12,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from core.callers import CALLER, CREATES, Caller
 from core.execution_run import ExecutionRun
 from core.facts import Hooks
 from core.ports import settled
@@ -56,6 +57,7 @@ class Runner(StepMethods):
         self._starting: set[str] = set()
         self._paused_early: set[str] = set()
         self._recovered: set[str] = set()
+        self._children: dict[str, set[str]] = {}
 
     def _load_workflow_by_id(self, workflow_id: str) -> WorkflowData | None:
         raise NotImplementedError
@@ -166,10 +168,12 @@ class Runner(StepMethods):
         try:
             recorded = state.get("steps") or {}
             is_recovered = execution_id in self._recovered
-            run = ExecutionRun(translate(), self._hooks(execution_id), report, recorded, is_recovered=is_recovered)
+            hooks = self._hooks(execution_id, recorded)
+            run = ExecutionRun(translate(), hooks, report, recorded, is_recovered=is_recovered)
             self._runs[execution_id] = run
             await run.drive()
         finally:
+            self._children.pop(execution_id, None)
             run_is_over = self._runs.pop(execution_id, None)
             if run_is_over is None or run_is_over.has_ended:
                 self.cancellation_requests.discard(execution_id)
@@ -239,7 +243,17 @@ class Runner(StepMethods):
             clock=self._clock,
         )
 
-    def _hooks(self, execution_id: str) -> Hooks:
+    def _hooks(self, execution_id: str, recorded: dict[str, Any]) -> Hooks:
+        cut_off = {
+            name for name, entry in recorded.items() if isinstance(entry, dict) and entry.get("status") == "RUNNING"
+        }
+
+        async def perform(step: Step, params: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever a step gives
+            CREATES.set(None)
+            CALLER.set(Caller(execution_id, step["id"], is_repeated=step["id"] in cut_off))
+            cut_off.discard(step["id"])
+            return await self._perform(step, params)
+
         return Hooks(
             clock=self._clock,
             semaphore=self._slots(),
@@ -248,7 +262,7 @@ class Runner(StepMethods):
             resolve=lambda step, state: self._resolve_parameters(step.get("parameters") or {}, state),
             holds=self._evaluate_condition,
             is_met=self._check_dependencies,
-            perform=self._perform,
+            perform=perform,
         )
 
     def _slots(self) -> asyncio.Semaphore:

@@ -1,7 +1,8 @@
 """A step that runs another workflow: the service ``workflow``.
 
 The child is an execution of its own, started like any other; the step asks the state manager until it has ended. While
-it waits the step lends its slot to others, or an engine with one slot would wait for itself.
+it waits the step lends its slot to others, or an engine with one slot would wait for itself. A step whose process was
+killed goes on waiting for the child that it had started.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from core.bodies import lent_slot
+from core.callers import CALLER, CREATES
 from core.ports import settled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from core.callers import Caller
     from core.clock import Clock
     from core.workflow_graph import WorkflowData
 
@@ -47,16 +50,23 @@ class SubWorkflows:
         load: Returns the workflow of an id; None where there is none.
         start: Starts a workflow with an input and returns the execution's id.
         read_state: Returns the state of an execution; None where there is none.
+        begun_before: Returns the child that an earlier attempt of the step that calls has started; None for none.
+        children: Which children each execution waits for, by its id; kept here.
         clock: The engine's time.
     """
 
     def __init__(
         self,
+        *,
         load: Callable[[str], WorkflowData | None],
         start: Callable[[WorkflowData, dict[str, Any]], Awaitable[str]],
         read_state: Callable[[str], Any],
+        begun_before: Callable[[Caller | None, str], Awaitable[str | None]],
+        children: dict[str, set[str]],
         clock: Clock,
     ) -> None:
+        self._begun_before = begun_before
+        self._children = children
         self._load = load
         self._start = start
         self._read_state = read_state
@@ -87,14 +97,26 @@ class SubWorkflows:
             return answer | {"error": f"timeout must be a number of seconds, not {params['timeout']!r}"}
         if _depth.get() >= MAX_DEPTH:
             return answer | {"error": f"Workflow {workflow_id}: workflows run each other more than {MAX_DEPTH} deep"}
-        depth = _depth.set(_depth.get() + 1)
-        try:
-            child = await self._start(workflow, params.get("input_data") or {})
-        finally:
-            _depth.reset(depth)
+        caller = CALLER.get()
+        child = await self._begun_before(caller, workflow_id)
+        if child is None:
+            child = await self._begin(caller, workflow, params.get("input_data") or {})
         answer["execution_id"] = child
-        async with lent_slot():
-            return answer | await self._outcome(child, timeout)
+        children = set() if caller is None else self._children.setdefault(caller.execution_id, set())
+        children.add(child)
+        try:
+            async with lent_slot():
+                return answer | await self._outcome(child, timeout)
+        finally:
+            children.discard(child)
+
+    async def _begin(self, caller: Caller | None, workflow: WorkflowData, given: dict[str, Any]) -> str:
+        depth, creates = _depth.set(_depth.get() + 1), CREATES.set(caller)
+        try:
+            return await self._start(workflow, given)
+        finally:
+            CREATES.reset(creates)
+            _depth.reset(depth)
 
     async def _outcome(self, child: str, timeout_seconds: float) -> dict[str, Any]:
         begun = self._clock.now()

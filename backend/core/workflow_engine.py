@@ -14,6 +14,7 @@ import asyncio  # noqa: F401 - the application replaces parts of it under this m
 import json
 import logging
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ from core.dispatch import registered_actions
 from core.exceptions import ValidationError
 from core.execution_state_manager import get_state_manager
 from core.ports import Nobody, settled
-from core.recovery import keep_workflow
+from core.recovery import begun_before, keep_workflow
 from core.references import VARIABLE
 from core.runner import Runner
 from core.step_errors import MissingInputError, SchemaValidationError, StepTimeoutError
@@ -156,9 +157,15 @@ class WorkflowEngine(Runner):
         return True
 
     async def cancel_execution(self, execution_id: str) -> bool:
-        """Cancel an execution and the bodies it has in flight; True also where nothing is left to cancel."""
+        """Cancel an execution, the bodies it has in flight and the executions it waits for.
+
+        Returns:
+            True, also where nothing is left to cancel.
+        """
         await self._take_up()
         self.cancellation_requests.add(execution_id)
+        for child in tuple(self._children.get(execution_id, ())):
+            await self.cancel_execution(child)
         run = self._runs.get(execution_id)
         if run is not None and run.wake():
             await self._report(execution_id).say("CANCELLED")
@@ -189,8 +196,15 @@ class WorkflowEngine(Runner):
         self, action: str, params: dict[str, Any], connection_id: str | None = None
     ) -> dict[str, Any]:
         """Run a workflow as a step; see ``SubWorkflows.run``."""
-        load, read = self._load_workflow_by_id, self.state_manager.get_execution_state
-        return await SubWorkflows(load, self.start_workflow, read, self._clock).run(action, params)
+        sub_workflows = SubWorkflows(
+            load=self._load_workflow_by_id,
+            start=self.start_workflow,
+            read_state=self.state_manager.get_execution_state,
+            begun_before=partial(begun_before, self.state_manager),
+            children=self._children,
+            clock=self._clock,
+        )
+        return await sub_workflows.run(action, params)
 
     def _load_workflow_by_id(self, workflow_id: str) -> WorkflowData | None:
         """Return a workflow of ``WORKFLOWS_FILE``; None where it is not there, or the file cannot be read."""

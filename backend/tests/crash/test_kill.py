@@ -151,6 +151,23 @@ async def test_a_process_that_is_killed_again_and_again_gets_to_the_end(tmp_path
     assert (state["status"], state["outputs"]) == ("COMPLETED", OUTPUTS)
 
 
+@pytest.mark.parametrize("when", ["before:6", "after:6", "after:7", "after:10", "after:13", "before:19"])
+async def test_a_workflow_within_a_workflow_is_gone_on_with_and_not_begun_again(when: str, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    assert place.run("start", "parent", KILL=when, KNOWS="1").returncode == -signal.SIGKILL
+    before = await place.states()
+    begun = place.begun()
+    done = place.run("recover", KNOWS="1")
+    assert (done.returncode, done.stderr) == (0, "")
+    after = await place.states()
+    assert sorted(state["workflow_id"] for state in after.values()) == ["graph", "parent"]
+    assert {state["status"] for state in after.values()} == {"COMPLETED"}
+    completed_before = {name for state in before.values() for name in completed(state)}
+    assert place.begun() - begun == Counter({"before", *STEPS} - completed_before)
+    (parent,) = [state for state in after.values() if state["workflow_id"] == "parent"]
+    assert parent["outputs"]["sub"]["result"]["result"] == OUTPUTS
+
+
 async def test_a_second_process_is_told_who_has_the_file(tmp_path: Path) -> None:
     place = Place(tmp_path)
     with place.begin("start", "graph", HOLD="b") as process:

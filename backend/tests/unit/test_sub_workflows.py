@@ -119,6 +119,27 @@ async def test_a_child_that_asks_for_input_does_not_hold_the_parent(file: Path) 
     assert "paused" in state["error"]
 
 
+async def test_cancelling_goes_down(file: Path) -> None:
+    engine = Engine()
+    begun = asyncio.Event()
+
+    async def hold(action: str, params: dict[str, Any], connection_id: str | None) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    engine._execute_shop_action = hold  # type: ignore[method-assign]
+    parent = await engine.start_workflow(workflow("w", step("sub", "workflow", workflow_id="middle")), {})
+    await begun.wait()
+    runs = set(engine._runs)
+    assert len(runs) == 3
+    assert await engine.cancel_execution(parent) is True
+    while engine._background_tasks:
+        await asyncio.gather(*engine._background_tasks)
+    states = [await engine.state_manager.get_execution_state(one) for one in runs]
+    assert [state and state["status"] for state in states] == ["CANCELLED"] * 3
+    assert (engine.cancellation_requests, engine._children, engine.semaphore._value) == (set(), {}, 5)
+
+
 async def test_a_workflow_that_runs_itself_ends(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.sub_workflows.MAX_DEPTH", 3)
     engine = Engine()
