@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import treadle
-from core.exceptions import AgentExecutionError
+from core.exceptions import AgentExecutionError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,7 +88,13 @@ class SubWorkflowError(AgentExecutionError):
     repeats = False
 
 
-_PERMANENT = (treadle.ValidationError, MissingInputError, SchemaValidationError, UnknownServiceError)
+_PERMANENT = (
+    treadle.ValidationError,
+    ValidationError,  # where the application has its own, it need not be treadle's
+    MissingInputError,
+    SchemaValidationError,
+    UnknownServiceError,
+)
 
 
 def is_permanent(error: BaseException) -> bool:

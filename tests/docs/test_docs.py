@@ -1,7 +1,7 @@
 """The documentation holds: links lead somewhere, workflows are valid, and what is marked as run runs as printed.
 
-Fenced blocks of ``docs/quickstart.md`` and ``docs/how-to/embed.md`` are steps of one session each, in order, in an
-empty folder. A comment above a block says what it is: ``file: NAME`` is written, ``run`` (or ``run: exit N``) is
+Fenced blocks of ``docs/quickstart.md`` and of the pages in ``docs/how-to`` are steps of one session each, in order, in
+an empty folder. A comment above a block says what it is: ``file: NAME`` is written, ``run`` (or ``run: exit N``) is
 executed, and ``prints`` is text that the last run printed. In the README ``valid workflow`` is validated and
 ``run: examples`` runs beside the examples.
 """
@@ -42,7 +42,7 @@ def _blocks(page: Path) -> list[Block]:
 def _run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
     paths = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "backend")]),
     }
     text = re.sub(r"^treadle\b", f"'{sys.executable}' -m treadle", block.text, flags=re.MULTILINE)
     command = [sys.executable, "-c", text] if block.language == "python" else ["sh", "-ec", text]
@@ -79,7 +79,10 @@ def test_the_example_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "runs"), [("quickstart.md", 5), ("how-to/embed.md", 1)])
+@pytest.mark.parametrize(
+    ("page", "runs"),
+    [("quickstart.md", 5), ("how-to/embed.md", 1), ("how-to/replace-an-embedded-engine.md", 3)],
+)
 def test_a_page_that_is_a_session_works_from_top_to_bottom(page: str, runs: int, tmp_path: Path) -> None:
     printed, ran = "", 0
     for block in _blocks(ROOT / "docs" / page):
