@@ -114,9 +114,10 @@ class Fold:
         workflow: JSON of what the engine runs; None where it said nothing.
     """
 
-    __slots__ = ("state", "workflow")
+    __slots__ = ("_has_text_ids", "state", "workflow")
 
     def __init__(self) -> None:
+        self._has_text_ids = True
         self.state: dict[str, Any] | None = None
         self.workflow: str | None = None
 
@@ -136,6 +137,7 @@ class Fold:
         assert state is not None  # the first change creates it
         match change:
             case StepChanged():
+                self._has_text_ids = self._has_text_ids and isinstance(change.step, str)
                 _apply_step(state, change)
             case StatusChanged():
                 state["status"], state["error"] = change.status, change.error
@@ -151,12 +153,10 @@ class Fold:
         state = self.state
         if state is None:
             return None
-        copied = {key: state[key] for key in state if key not in _NESTED}
-        copied["input_data"] = _copy(state["input_data"])
-        copied["context"] = _copy(state["context"])
-        for part in ("steps", "outputs"):  # keyed by the application's ids, which need not be text
-            copied[part] = {key: _copy(value) for key, value in state[part].items()}
-        return {key: copied[key] for key in state}
+        if self._has_text_ids:
+            return _copy(state)  # type: ignore[no-any-return]  # what it is given
+        nested = {part: {key: _copy(value) for key, value in state[part].items()} for part in ("steps", "outputs")}
+        return {key: nested.get(key) or _copy(value) for key, value in state.items()}
 
     def copy_workflow(self) -> dict[str, Any] | None:
         """Return what the engine runs."""
@@ -165,9 +165,6 @@ class Fold:
     def output(self, step_id: object) -> object:
         """Return what a completed step gave; None where it has not."""
         return None if self.state is None else _copy(self.state["outputs"].get(step_id))
-
-
-_NESTED: Final = frozenset({"input_data", "context", "steps", "outputs"})
 
 
 def _created(change: ExecutionCreated) -> dict[str, Any]:

@@ -22,7 +22,14 @@ def check_schema(step: Step, kind: str, value: object) -> None:
         return
     from treadle.schemas import compile_schema  # loaded only where a step has schemas
 
-    problems = compile_schema(schema).problems(value, kind)
-    if problems:
-        message = f"{kind.capitalize()} validation failed for step {step.get('id', 'unknown')}: {problems[0].message}"
-        raise SchemaValidationError(message, kind, [one.message for one in problems])
+    if isinstance(schema, dict):
+        # The application's may name an older draft, whose words mean the same as far as they are still there.
+        schema = {key: value for key, value in schema.items() if key != "$schema"}
+    compiled = compile_schema(schema)
+    try:
+        found = [one.message for one in compiled.problems(value, kind)]
+    except (TypeError, ValueError) as error:  # a value that has no JSON fits no schema
+        found = [str(error)]
+    if found:
+        message = f"{kind.capitalize()} validation failed for step {step.get('id', 'unknown')}: {found[0]}"
+        raise SchemaValidationError(message, kind, found)

@@ -268,6 +268,12 @@ def test_schemas_are_checked_where_there_are_some(engine: WorkflowEngine) -> Non
         engine._validate_input_schema({"input_schema": schema}, {})
     assert caught.value.schema_type == "input"
     assert len(caught.value.errors) == 1
+    with pytest.raises(SchemaValidationError, match="Input validation failed for step unknown"):
+        engine._validate_input_schema({"input_schema": {"properties": {"n": {"type": "string"}}}}, {"n": object()})
+    older = {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"n": {"type": "string"}}}
+    engine._validate_input_schema({"input_schema": older}, {"n": "text"})
+    with pytest.raises(SchemaValidationError, match="Input validation failed for step unknown"):
+        engine._validate_input_schema({"input_schema": older}, {"n": 1})
     with pytest.raises(SchemaValidationError, match="Output validation failed for step a"):
         engine._validate_output_schema({"id": "a", "output_schema": schema}, {})
 

@@ -152,6 +152,17 @@ async def test_what_has_no_json_is_refused_and_changes_nothing(manager: Executio
     assert await state_of(manager, execution) == before
 
 
+async def test_ids_of_steps_need_not_be_text(manager: ExecutionStateManager) -> None:
+    execution = await manager.create_execution("w", {"n": [1]})
+    await manager.update_step_status(execution, "a", "COMPLETED", "text")
+    await manager.update_step_status(execution, 1, "COMPLETED", "number")  # type: ignore[arg-type]  # some do
+    found = await state_of(manager, execution)
+    assert (found["outputs"], found["steps"][1]["id"]) == ({"a": "text", 1: "number"}, 1)
+    assert (found["input_data"], found["version"]) == ({"n": [1]}, 3)
+    await manager.update_execution_status(execution, "COMPLETED")
+    assert (await state_of(manager, execution))["outputs"] == {"a": "text", 1: "number"}
+
+
 async def test_parallel_updates_never_lose_each_others_output(manager: ExecutionStateManager) -> None:
     execution = await manager.create_execution("w", {})
     names = [f"s{number}" for number in range(200)]
