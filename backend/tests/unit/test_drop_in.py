@@ -268,6 +268,35 @@ async def test_methods_that_give_no_coroutine_are_taken_for_what_they_give(kind:
     assert engine.ran == ["a"]
 
 
+async def test_one_method_of_our_own_manager_may_be_replaced() -> None:
+    engine = Engine()
+    with (
+        patch.object(engine.state_manager, "create_execution", return_value="e1"),
+        patch("asyncio.create_task", side_effect=lambda coroutine: coroutine.close()),
+    ):
+        assert await engine.start_workflow(nodes("a"), {}) == "e1"
+    with patch.object(engine.state_manager, "update_execution_status") as update:
+        assert await engine.cancel_execution("e1") is True
+    update.assert_called_once_with("e1", "CANCELLED")
+    assert engine.cancellation_requests == {"e1"}
+
+
+async def test_the_undecorated_execute_step_can_be_put_in_place() -> None:
+    class Broken(WorkflowEngine):
+        calls = 0
+
+        async def _execute_shop_action(self, action: str, params: dict[str, Any], connection_id: str | None) -> None:
+            self.calls += 1
+            raise RuntimeError("no luck")
+
+    engine = Broken(state_manager=ExecutionStateManager())
+    bare = engine._execute_step.__wrapped__  # type: ignore[attr-defined]
+    engine._execute_step = bare.__get__(engine, WorkflowEngine)  # type: ignore[method-assign]
+    execution = await engine.start_workflow({"id": "w", "steps": [{"id": "a", "service": "shop"}]}, {})
+    await asyncio.gather(*engine._background_tasks)
+    assert ((await state_of(engine, execution))["error"], engine.calls) == ("no luck", 1)
+
+
 async def test_a_mock_made_after_our_manager_is_not_taken_for_it() -> None:
     manager = AsyncMock(spec=ExecutionStateManager)
     manager.create_execution.return_value = "e1"
