@@ -12,14 +12,14 @@ import inspect
 import logging
 import random
 import time
-import traceback
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
 from treadle.actions import StepContext
-from treadle.errors import AgentExecutionError, ValidationError
+from treadle.drivers.local.failures import describe_error, is_wrong_call, plain_text, retry_after_ms
+from treadle.errors import ValidationError
 from treadle.machine.inputs import ActionCancelled, ActionInterrupted, ActionRaised, ActionReturned
 from treadle.model import StepError
 from treadle.values import decode_payload, encode_payload
@@ -298,9 +298,9 @@ class Bodies:
         if isinstance(error, asyncio.CancelledError) and body.is_cancelled:
             return ActionCancelled(step=command.step, attempt=command.attempt, at=body.resident.now_ms())
         described = describe_error(error, command.step, command.attempt, self._settings.max_error_chars)
-        names = tuple(_plain(one.__name__) for one in type(error).__mro__)
-        permanent = isinstance(error, ValidationError) or _is_wrong_call(error)
-        return self._raised(body, described, names, permanent=permanent, retry_after_ms=_retry_after_ms(error))
+        names = tuple(plain_text(one.__name__) for one in type(error).__mro__)
+        permanent = isinstance(error, ValidationError) or is_wrong_call(error)
+        return self._raised(body, described, names, permanent=permanent, retry_after_ms=retry_after_ms(error))
 
     def _raised(self, body: Body, error: StepError, names: tuple[str, ...], **how: Any) -> ActionRaised:  # noqa: ANN401 - fields of the input
         command = body.command
@@ -320,67 +320,16 @@ def interrupted(step: str, attempt: int, at: int) -> AnyInput:
     return ActionInterrupted(step=step, attempt=attempt, at=at)
 
 
-def describe_error(error: BaseException, step: str, attempt: int, limit: int) -> StepError:
-    """Return what is recorded of an error; never raises, whatever the error does."""
-    details: dict[str, Any] = {}
-    if isinstance(error, AgentExecutionError):
-        details["task_id"] = _text(getattr(error, "task_id", ""), limit)  # a subclass may not have set it
-    frames = traceback.extract_tb(error.__traceback__)[-8:]
-    where = [_plain(f"{frame.filename}:{frame.lineno} in {frame.name}") for frame in frames[1:]]
-    if where:
-        details["traceback"] = where
-    name = _plain(type(error).__name__)
-    return StepError(type=name, message=_text(error, limit), attempt=attempt, step=step, details=details)
-
-
-def _plain(text: str) -> str:
-    """Return text that can be stored: a file or a class may have a name that cannot."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _look_at_time(body: Body) -> None:
     """Note whether an attempt took longer than its timeout; at its end, before its result waits for the loop."""
     timeout = body.command.node.timeout_ms
     body.overran = timeout is not None and time.monotonic() - body.started > timeout / 1000
 
 
-def _text(value: object, limit: int) -> str:
-    try:
-        text = str(value)
-    except BaseException:  # noqa: BLE001 - an error whose text fails is still an error
-        text = _text_of_arguments(value)
-    text = _plain(text)
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
-
-
-def _text_of_arguments(value: object) -> str:
-    """Return what an error was made with: a subclass of ours may not have set what our text is made of."""
-    try:
-        return ", ".join(str(one) for one in getattr(value, "args", ())) or type(value).__name__
-    except BaseException:  # noqa: BLE001 - as above
-        return f"<the text of this {type(value).__name__} cannot be read>"
-
-
 def _refuse_coroutine(result: object) -> None:
     if inspect.iscoroutine(result):
         result.close()
         raise ValidationError(_IS_COROUTINE)
-
-
-def _is_wrong_call(error: BaseException) -> bool:
-    """Tell whether the parameters do not fit the function: the error was raised by the call itself."""
-    at = error.__traceback__
-    return isinstance(error, TypeError) and at is not None and at.tb_next is None
-
-
-def _retry_after_ms(error: BaseException) -> int:
-    try:
-        wait = getattr(error, "retry_after", None)
-        if isinstance(wait, timedelta):
-            wait = wait.total_seconds()
-        return max(0, min(int(wait * 1000), 366 * 86_400_000)) if isinstance(wait, int | float) else 0
-    except BaseException:  # noqa: BLE001 - a property may do anything
-        return 0
 
 
 def _check_schema(schema: JsonValue, value: JsonValue | Raw, name: str) -> None:

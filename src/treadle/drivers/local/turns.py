@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from treadle.drivers.local.admission import Admission
+from treadle.drivers.local.offers import Offers
 from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.resident import Resident
 from treadle.drivers.local.residents import Residents
@@ -80,7 +81,7 @@ class TurnLoop:
         self._arrived: dict[Resident, None] = {}
         self._taken: dict[Resident, _Arrived] = {}
         self._doubtful: dict[Resident, None] = {}
-        self._unregistered: dict[str, set[str]] = {}
+        self._offers = Offers(registry, self._admission, self.residents, self._look_again)
         self._failure = ""
         self._defect: TreadleError | None = None
         self._loop: asyncio.Task[None] | None = None
@@ -89,7 +90,6 @@ class TurnLoop:
         self._bodies: Bodies
         self._wake: asyncio.Event
         self._stopping: asyncio.Event
-        registry.added = self._registered
 
     # -- life
 
@@ -144,7 +144,7 @@ class TurnLoop:
             ok=not reason,
             reason=reason,
             quarantined=dict(self.residents.quarantined),
-            unregistered=tuple(self._unregistered),
+            unregistered=self._offers.unregistered,
         )
 
     @property
@@ -178,7 +178,7 @@ class TurnLoop:
             if state.cancels_in_flight or state.in_flight.get(step) != attempt:
                 self._bodies.cancel(resident, step, attempt)
         if state.starts_steps:
-            self._offer(resident, [ReadyStep(step, state.plan.index[step]) for step in state.ready])
+            self._offers.offer(resident, [ReadyStep(step, state.plan.index[step]) for step in state.ready])
             self._signal()
         self.put(resident, TimeReached(at=now))  # what was due while it was away, or is on its way to its end
 
@@ -241,30 +241,6 @@ class TurnLoop:
 
     def _signal(self) -> None:
         self._wake.set()
-
-    def _offer(self, resident: Resident, steps: Sequence[ReadyStep]) -> None:
-        """Hand ready steps to admission; one whose action nobody registered waits and is named in ``health``."""
-        known: list[ReadyStep] = []
-        for ready in steps:
-            name = resident.state.plan.nodes[ready.order].action
-            if name in self._registry:
-                known.append(ready)
-            else:
-                self._unregistered.setdefault(name, set()).add(resident.id)
-                _logger.warning("step %r of %r waits: no action %r is registered", ready.step, resident.id, name)
-        if known:
-            self._admission.offer(resident, known)
-
-    def _registered(self, name: str) -> None:
-        """Offer the steps that waited for an action of that name."""
-        waiting = self._unregistered.pop(name, set())
-        for resident in [one for one in map(self.residents.get, waiting) if one is not None]:
-            nodes, index = resident.state.plan.nodes, resident.state.plan.index
-            ready = [ReadyStep(step, index[step]) for step in resident.state.ready]
-            if resident.state.starts_steps:
-                self._offer(resident, [one for one in ready if nodes[one.order].action == name])
-                self._look_again(resident)
-        self.residents.fetch(name for name in waiting if self.residents.get(name) is None)
 
     # -- turns
 
@@ -329,7 +305,7 @@ class TurnLoop:
         if not resident.state.starts_steps:
             self._admission.withdraw(resident)
         elif turn.ready:
-            self._offer(resident, turn.ready)
+            self._offers.offer(resident, turn.ready)
 
     def _admit(self, turns: dict[Resident, Turn]) -> None:
         """Fill the slots. A step that does not start after all gives its slot to the next one."""
@@ -354,7 +330,7 @@ class TurnLoop:
         if not resident.state.starts_steps:
             self._admission.withdraw(resident)
         elif len(turn.ready) > offered:
-            self._offer(resident, turn.ready[offered:])
+            self._offers.offer(resident, turn.ready[offered:])
 
     def _choose(self) -> dict[Resident, list[str]]:
         """Take the slots that are free for ready steps, and return those steps by execution."""
@@ -425,15 +401,9 @@ class TurnLoop:
         self._timers.set(resident.id, resident.wake_at())
         if state.ended_at:
             self.residents.remove(resident)
-            self._forget_unregistered(resident)
+            self._offers.forget(resident)
         else:
             self.residents.note(resident, is_idle=not state.in_flight and resident not in self._admission)
-
-    def _forget_unregistered(self, resident: Resident) -> None:
-        for name, waiting in list(self._unregistered.items()):
-            waiting.discard(resident.id)
-            if not waiting:
-                del self._unregistered[name]
 
     # -- when the log fails, or we do
 
