@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from treadle.machine import snapshot
 from treadle.model import ExecutionStatus
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from treadle.machine import State
     from treadle.machine.inputs import AnyInput
     from treadle.model import ExecutionState
+
+
+Arrived: TypeAlias = "tuple[AnyInput, asyncio.Future[bool] | None]"
+"""What arrived, and who waits for its verdict."""
 
 
 class Resident:
@@ -67,7 +71,7 @@ class Resident:
         self.sequence = sequence
         self.definition = definition
         self.indexed: ExecutionStatus | None = state.status if sequence else None
-        self.arrived: list[tuple[AnyInput, asyncio.Future[bool] | None]] = []
+        self.arrived: list[Arrived] = []
         self.waiters: dict[asyncio.Future[ExecutionState], bool] = {}
 
     def now_ms(self) -> int:

@@ -14,34 +14,33 @@ from typing import TYPE_CHECKING, Final
 from treadle.drivers.local.admission import Admission
 from treadle.drivers.local.offers import Offers
 from treadle.drivers.local.recovery import Plans, load
-from treadle.drivers.local.resident import Resident
 from treadle.drivers.local.residents import Residents
 from treadle.drivers.local.steps import Bodies, interrupted
 from treadle.drivers.local.threads import Threads
+from treadle.drivers.local.tick import Tick
 from treadle.drivers.local.timers import Timers
 from treadle.drivers.protocol import Health
 from treadle.errors import ConflictError, QuarantineError, StoreError, TreadleError
-from treadle.machine import CancelStep, RunStep, State, Turn, advance, encode_events, snapshot, start
+from treadle.machine import CancelStep, RunStep, State, Turn, snapshot
 from treadle.machine.commands import ReadyStep
 from treadle.machine.inputs import TimeReached
-from treadle.store.protocol import Answer, StoredTurn
-from treadle.store.protocol import Turn as Row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from treadle.actions import Registry
     from treadle.drivers.local.clock import Clock
+    from treadle.drivers.local.resident import Arrived, Resident
     from treadle.feed import Feed
     from treadle.machine.inputs import AnyInput
     from treadle.model import ExecutionState
     from treadle.settings import Settings
-    from treadle.store.protocol import Store
+    from treadle.store.protocol import Store, StoredTurn
 
 _logger = logging.getLogger("treadle.engine")
 
-_Arrived = list["tuple[AnyInput, asyncio.Future[bool] | None]"]
+_MOST_CONFLICTS: Final = 3
 
 
 class TurnLoop:
@@ -79,7 +78,7 @@ class TurnLoop:
         self._timers = Timers(clock, self._time_reached)
         self.residents = Residents(store, plans, settings, clock, self._go_on)
         self._arrived: dict[Resident, None] = {}
-        self._taken: dict[Resident, _Arrived] = {}
+        self._current: Tick | None = None
         self._doubtful: dict[Resident, None] = {}
         self._offers = Offers(registry, self._admission, self.residents, self._look_again)
         self._failure = ""
@@ -182,15 +181,23 @@ class TurnLoop:
             self._signal()
         self.put(resident, TimeReached(at=now))  # what was due while it was away, or is on its way to its end
 
+    @property
+    def _taken(self) -> Mapping[Resident, Sequence[Arrived]]:
+        """Return what had arrived and is being turned."""
+        return {} if self._current is None else self._current.taken
+
+    def _is_turned(self, resident: Resident) -> bool:
+        return self._current is not None and (resident in self._current.turns or resident in self._current.taken)
+
     def is_settled(self, resident: Resident) -> bool:
         """Tell whether the state in memory is committed: not while a turn of it is being written, or in doubt."""
-        return resident not in self._taken and resident not in self._doubtful and bool(resident.sequence)
+        return not self._is_turned(resident) and resident not in self._doubtful and bool(resident.sequence)
 
     # -- what arrives
 
     def _freed(self, resident: Resident) -> None:
         self._admission.release(resident)
-        if resident not in self._taken:
+        if not self._is_turned(resident):
             self._let_rest(resident)
         self._signal()
 
@@ -270,118 +277,36 @@ class TurnLoop:
         self.refuse_all(self._defect)
 
     async def _tick(self) -> None:
-        batch, self._arrived = self._arrived, {}
-        self._taken = {resident: resident.arrived for resident in batch}
-        turns: dict[Resident, Turn] = {}
-        for resident in batch:
-            self._advance(resident, turns)
+        arrived, self._arrived = self._arrived, {}
+        tick = self._current = Tick(arrived, self._admission, self._offers, self._give_up)
+        tick.advance()
         if self._is_admitting:
-            self._admit(turns)
-        rows = self._rows(turns)
-        self._taken = {resident: self._taken.get(resident, []) for resident in turns}
+            tick.admit()
+        rows = tick.rows()
         stored: Sequence[StoredTurn] = ()
         if rows:
             try:
-                stored = await self._append(rows, turns)
+                stored = tick.settle(rows, await self._store.append(rows), is_shown=self._feed.has_subscribers)
             except StoreError:
-                self._keep_for_later(turns)
+                self._keep_for_later(tick.turns)
                 raise
-        self._act(turns)
-        self._taken = {}
+        self._keep_for_later(tick.conflicts)
+        self._act(tick)
+        self._current = None
         if stored:
             self._feed.publish(stored)
-        if self._doubtful:  # a conflict: the store, or we, are wrong about how far a log has got
+        if tick.conflicts:  # the store, or we, are wrong about how far a log has got
             await self._store.reopen()
             await self._fold_doubtful()
 
-    def _advance(self, resident: Resident, turns: dict[Resident, Turn]) -> None:
-        arrived, resident.arrived = resident.arrived, []
-        try:
-            turn = advance(resident.state, [one for one, _ in arrived])
-        except Exception as error:  # noqa: BLE001 - one execution that we fail on is no reason to fail the others
-            self._give_up(resident, error)
-            return
-        turns[resident] = turn
-        if not resident.state.starts_steps:
-            self._admission.withdraw(resident)
-        elif turn.ready:
-            self._offers.offer(resident, turn.ready)
-
-    def _admit(self, turns: dict[Resident, Turn]) -> None:
-        """Fill the slots. A step that does not start after all gives its slot to the next one."""
-        while chosen := self._choose():
-            for resident, steps in chosen.items():
-                turn = turns.get(resident)
-                if turn is None:
-                    turn = turns[resident] = Turn(resident.state)
-                self._start(resident, steps, turn, turns)
-
-    def _start(self, resident: Resident, steps: list[str], turn: Turn, turns: dict[Resident, Turn]) -> None:
-        before, offered = len(turn.commands), len(turn.ready)
-        try:
-            start(resident.state, steps, at=resident.now_ms(), turn=turn)
-        except Exception as error:  # noqa: BLE001 - as above
-            del turns[resident]
-            self._give_up(resident, error, slots=len(steps) + len(turn.runs[:before]))
-            return
-        started = sum(type(one) is RunStep for one in turn.commands[before:])
-        for _ in range(len(steps) - started):
-            self._admission.release(resident)
-        if not resident.state.starts_steps:
-            self._admission.withdraw(resident)
-        elif len(turn.ready) > offered:
-            self._offers.offer(resident, turn.ready[offered:])
-
-    def _choose(self) -> dict[Resident, list[str]]:
-        """Take the slots that are free for ready steps, and return those steps by execution."""
-        chosen: dict[Resident, list[str]] = {}
-        while (one := self._admission.choose()) is not None:
-            resident, step = one
-            assert isinstance(resident, Resident)  # what was offered
-            chosen.setdefault(resident, []).append(step)
-        return chosen
-
-    def _rows(self, turns: dict[Resident, Turn]) -> list[Row]:
-        """Return the turns that hold events, as rows of the log."""
-        rows: list[Row] = []
-        for resident, turn in list(turns.items()):
-            if turn.events:
-                try:
-                    rows.append(_row(resident, turn))
-                except Exception as error:  # noqa: BLE001 - as above
-                    del turns[resident]
-                    self._give_up(resident, error, slots=len(turn.runs))
-        return rows
-
-    async def _append(self, rows: Sequence[Row], turns: dict[Resident, Turn]) -> Sequence[StoredTurn]:
-        """Write turns, and return them as they are stored if anybody wants to see them.
-
-        One that the log has otherwise is taken out of ``turns`` and folded again; the others are committed.
-        """
-        answers = await self._store.append(rows)
-        stored: list[StoredTurn] = []
-        for row, answer in zip(rows, answers, strict=True):
-            if answer.answer is Answer.CONFLICT:
-                _logger.error("turn %d of %r is another one in the log", row.sequence, row.execution_id)
-                resident = next(one for one in turns if one.id == row.execution_id)
-                self._keep_for_later({resident: turns.pop(resident)})
-                resident.conflicts += 1
-                if resident.conflicts > _MOST_CONFLICTS:
-                    self._set_aside(resident, QuarantineError("its log is not ours", self._store.path, resident.id))
-            elif self._feed.has_subscribers:
-                stored.append(StoredTurn(row.execution_id, row.sequence, row.events, row.count, answer.cursor))
-        return stored
-
-    def _act(self, turns: dict[Resident, Turn]) -> None:
+    def _act(self, tick: Tick) -> None:
         """Carry out what the committed turns ask for, and answer who waits."""
-        for resident, turn in turns.items():
+        for resident, turn in tick.turns.items():
             if turn.events:
                 resident.sequence += 1
                 resident.conflicts = 0
                 resident.definition = None
-            for (_, verdict), accepted in zip(self._taken.get(resident, ()), turn.accepted, strict=False):
-                if verdict is not None and not verdict.done():
-                    verdict.set_result(accepted)
+            tick.answer(resident, turn)
             for command in turn.commands:
                 self._carry_out(resident, command)
             resident.tell_waiters()
@@ -407,7 +332,7 @@ class TurnLoop:
 
     # -- when the log fails, or we do
 
-    def _keep_for_later(self, turns: dict[Resident, Turn]) -> None:
+    def _keep_for_later(self, turns: Mapping[Resident, Turn]) -> None:
         """Put back what had arrived, and the slots that were taken: none of it happened as far as we know."""
         for resident, turn in turns.items():
             resident.arrived = [*self._taken.get(resident, ()), *resident.arrived]
@@ -416,6 +341,8 @@ class TurnLoop:
             self._admission.withdraw(resident)
             for _ in turn.runs:
                 self._admission.release(resident)
+            if resident.conflicts > _MOST_CONFLICTS:
+                self._set_aside(resident, QuarantineError("its log is not ours", self._store.path, resident.id))
 
     async def _recover_store(self, error: StoreError) -> None:
         """Try to write again until something was written; until then no work is taken."""
@@ -450,7 +377,7 @@ class TurnLoop:
             if not resident.is_set_aside:
                 await self._fold_again(resident)
             del self._doubtful[resident]
-        self._taken = {}
+        self._current = None
 
     async def _fold_again(self, resident: Resident) -> None:
         """Replace the state in memory by what the log says; set an execution aside whose log is damaged."""
@@ -488,17 +415,4 @@ class TurnLoop:
             self._bodies.cancel(resident, step, attempt)
 
 
-_MOST_CONFLICTS: Final = 3
-
 _NOT_OPEN: Final = "the engine is not open: its verbs are called within 'async with engine'"
-
-
-def _row(resident: Resident, turn: Turn) -> Row:
-    return Row(
-        execution_id=resident.id,
-        sequence=resident.sequence + 1,
-        events=encode_events(turn.events),
-        count=len(turn.events),
-        index=resident.index_row(),
-        definition=resident.definition,
-    )
