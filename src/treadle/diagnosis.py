@@ -14,7 +14,7 @@ from msgspec import Struct
 from treadle.drivers.local.recovery import Plans, load
 from treadle.errors import QuarantineError, StoreError
 from treadle.store.inbox import Inbox
-from treadle.store.lock import holder
+from treadle.store.lock import holder, noted_cursor
 from treadle.store.reader import SCHEMA, SqliteReader
 
 if TYPE_CHECKING:
@@ -68,12 +68,15 @@ async def diagnose(path: str | os.PathLike[str]) -> Diagnosis:
         await reader.open()
         damaged, counts = await _executions(reader)
         pages = await reader.check_pages()
+        noted = noted_cursor(reader.path)  # before the head, which an engine may move on meanwhile
+        missing = max(0, noted - await reader.head())
     finally:
         await reader.close()
     findings = (
         *_about_the_file(Path(reader.path)),
         *_about_pages(pages),
         *_about_executions(counts, damaged),
+        *_about_missing(missing),
         _about_the_engine(reader.path),
         *_about_the_inbox(reader.path),
         _about_sqlite(),
@@ -142,6 +145,15 @@ def _about_executions(counts: Counter[str], damaged: dict[str, str]) -> list[Fin
     whole = counts.total() - len(damaged)
     found = [Finding("ok", f"executions: {words}"), Finding("ok", f"{whole:,} of {counts.total():,} logs are whole")]
     return found + [Finding("error", f"execution {name!r}: {why}") for name, why in damaged.items()]
+
+
+def _about_missing(count: int) -> list[Finding]:
+    if not count:
+        return []
+    text = (
+        f"{count:,} events that were acknowledged are missing: its write-ahead log was damaged or removed, or an older"
+    )
+    return [Finding("error", f"{text} copy was written over it")]
 
 
 def _about_the_engine(path: str) -> Finding:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import treadle
 from treadle.errors import QuarantineError, StoreError, StoreLockedError
 from treadle.store.memory import MemoryStore
 from treadle.store.protocol import Answer, Appended, Filter, IndexRow, StoredTurn, Turn
@@ -325,6 +326,8 @@ async def test_a_log_that_lost_acknowledged_events_without_a_word_is_not_taken_f
     store = SqliteStore(left / "log.db")
     with pytest.raises(StoreError, match="events that were acknowledged are missing"):
         await store.open()
+    found = await treadle.diagnose(left / "log.db")
+    assert any("acknowledged are missing" in one.text for one in found.findings if one.severity == "error")
     (left / "log.db.lock").unlink()
     await store.open()
     assert (await store.append([first("new")]))[0].answer is Answer.COMMITTED

@@ -110,6 +110,22 @@ def holder(database: str) -> int | None:
         os.close(handle)
 
 
+def noted_cursor(database: str) -> int:
+    """Return how far the log of a database had got at least; 0 where nothing is known of this file."""
+    try:
+        handle = os.open(f"{database}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        found = os.stat(database)  # noqa: PTH116 - as in files.py
+        noted, of_file = _noted(handle)
+    except OSError:
+        return 0
+    finally:
+        os.close(handle)
+    return noted if of_file == (found.st_dev, found.st_ino) else 0
+
+
 def _try_to_lock(handle: int) -> bool:
     """Try a few times: ``holder`` of another process has the lock for some microseconds while it looks."""
     for _ in range(_TRIES):
