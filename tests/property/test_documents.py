@@ -23,11 +23,11 @@ from treadle.definition import (
     to_document,
     validate,
 )
-from treadle.definition.durations import MAX_DURATION_MS
 from treadle.definition.graph import Graph
 from treadle.definition.json_source import parse_json_with_places
 from treadle.definition.keys import CONNECTION_KEYS, STEP_KEYS, WORKFLOW_KEYS
 from treadle.definition.precedence import Precedence
+from treadle.durations import MAX_DURATION_MS
 from treadle.errors import ValidationError
 from treadle.model import (
     Connection,

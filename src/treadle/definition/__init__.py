@@ -15,10 +15,10 @@ from treadle.definition.documents import (
     read_yaml,
     validate,
 )
-from treadle.definition.durations import format_duration, parse_duration
 from treadle.definition.mermaid import to_mermaid
 from treadle.definition.schema import definition_schema
 from treadle.definition.writing import to_document
+from treadle.durations import format_duration, parse_duration
 
 __all__ = [
     "NodeHandle",

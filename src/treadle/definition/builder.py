@@ -14,9 +14,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from treadle.definition.documents import load_workflow
-from treadle.definition.durations import parse_duration
 from treadle.definition.fields import ELSE
 from treadle.definition.names import RESERVED
+from treadle.durations import parse_duration
 from treadle.errors import ExpressionError, ValidationError
 from treadle.expressions import translate_condition
 from treadle.model import (

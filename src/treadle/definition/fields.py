@@ -10,8 +10,8 @@ import math
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from treadle.definition.durations import parse_duration
 from treadle.definition.problems import kind_of, quoted
+from treadle.durations import parse_duration
 from treadle.errors import ExpressionError, ValidationError
 from treadle.expressions import translate_condition
 from treadle.model import FORMAT_VERSION, Join, JoinKind

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from treadle.definition.durations import DURATION_PATTERN, ISO_PATTERN
 from treadle.definition.fields import (
     MAX_COUNT,
     MAX_ID_CHARS,
@@ -34,6 +33,7 @@ from treadle.definition.fields import (
     table,
     unknown_key,
 )
+from treadle.durations import DURATION_PATTERN, ISO_PATTERN
 from treadle.model import FORMAT_VERSION, Jitter, NodeType, OnFailure, OnSkip, Outcome
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from treadle.definition.durations import format_duration
 from treadle.definition.fields import ELSE
 from treadle.definition.keys import CONFIG_KEYS, NODE_HEAD_KEYS, RETRY_KEYS, WORKFLOW_KEYS
 from treadle.definition.layout import Layout, Origin
+from treadle.durations import format_duration
 from treadle.model import FORMAT_VERSION, Connection, Join, JoinKind, Node, RetryPolicy, Workflow
 
 if TYPE_CHECKING:

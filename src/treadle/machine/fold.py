@@ -122,7 +122,7 @@ def _look_at_join(state: State, scope: Scope, node: PlanNode, verdict: int) -> N
 
 def _reach(state: State, scope: Scope, node: PlanNode) -> None:
     """Note that the join is met: a plain action is ready, everything else is the machine's next move."""
-    if node.condition is None and not node.is_trigger:
+    if node.condition is None and node.is_action:
         scope.phases[node.index] = READY
         state.make_ready(node.id)
     else:

@@ -85,7 +85,7 @@ class PlanNode:
         "id",
         "indegree",
         "index",
-        "is_trigger",
+        "is_action",
         "need",
         "node",
         "on_failure",
@@ -99,7 +99,7 @@ class PlanNode:
         self.id = node.id
         self.node = node
         self.action = node.action_name
-        self.is_trigger = node.type is NodeType.TRIGGER
+        self.is_action = node.type is NodeType.ACTION
         self.condition: Expression | None = compile_expression(node.condition) if node.condition else None
         self.parameters: Template = compile_template(node.parameters)
         self.constant: Raw | None = (

@@ -9,6 +9,7 @@ from treadle.expressions import Expression, MissingNameError
 from treadle.machine import events as e
 from treadle.machine.endings import halt
 from treadle.machine.fold import HANDLED_BY_CONNECTION, HANDLED_BY_CONTINUE, is_met
+from treadle.machine.kinds import enter
 from treadle.model import OnSkip, StepError
 
 if TYPE_CHECKING:
@@ -47,11 +48,8 @@ def move_reached(turn: Turn, at: int) -> None:
 
 
 def _enter(turn: Turn, node: PlanNode, at: int) -> None:
-    if node.is_trigger:
-        turn.emit(e.TriggerPassed(step=node.id, at=at))
+    if enter(turn, node, at):
         route(turn, node.on_success, at)
-    else:
-        turn.emit(e.StepReady(step=node.id, at=at))
 
 
 def _is_taken(turn: Turn, node: PlanNode, condition: Expression, at: int) -> bool:

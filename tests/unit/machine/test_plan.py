@@ -64,10 +64,10 @@ def test_constant_parameters_are_encoded_once_and_others_are_not(case: Any) -> N
 
 def test_the_name_of_an_action_is_its_service_and_action(case: Any) -> None:
     nodes = [Node("a", service="crm", action="find"), Node("b", action="find"), Node("t", type=NodeType.TRIGGER)]
-    assert [(node.action, node.is_trigger) for node in case(nodes).plan.nodes] == [
-        ("crm.find", False),
-        ("find", False),
-        ("", True),
+    assert [(node.action, node.is_action) for node in case(nodes).plan.nodes] == [
+        ("crm.find", True),
+        ("find", True),
+        ("", False),
     ]
 
 
