@@ -7,7 +7,7 @@ years and months, whose length is not fixed. What is finer than a millisecond is
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -56,6 +56,15 @@ def parse_duration(value: JsonValue | timedelta) -> int:
     if exact > MAX_DURATION_MS:
         raise ValidationError(f"{_shown(value)} is longer than a hundred years")
     return max(int(exact.to_integral_value(ROUND_HALF_UP)), 1) if exact else 0
+
+
+def parse_time(text: str) -> int | None:
+    """Return a time in ISO 8601, with a date and a zone, as milliseconds since the epoch; None if it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+        return None if found.tzinfo is None else max(int(found.timestamp() * 1000), 0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def format_duration(milliseconds: int) -> str:

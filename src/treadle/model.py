@@ -80,6 +80,17 @@ class NodeType(str, Enum):
 
     ACTION = "action"
     TRIGGER = "trigger"
+    SWITCH = "switch"
+    SET = "set"
+    WAIT = "wait"
+    END = "end"
+
+
+class SwitchMode(str, Enum):
+    """Which of its conditional connections a switch takes: the first whose condition is true, or every such one."""
+
+    FIRST = "first"
+    ALL = "all"
 
 
 class Outcome(str, Enum):
@@ -147,6 +158,18 @@ class Join(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
     count: int = 0
 
 
+class Timer(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """What ends a wait; one of the two.
+
+    Attributes:
+        duration: Milliseconds on the execution's clock, or text with ``${...}`` that gives a duration as documents do.
+        until: A time with its zone (ISO 8601), by the wall clock, or text with ``${...}`` that gives one.
+    """
+
+    duration: int | str | None = None
+    until: str | None = None
+
+
 class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One box of a workflow.
 
@@ -167,6 +190,14 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
         continue_on_error: A final failure is passed over: success connections are decided, the output is null.
         input_schema: JSON Schema of the resolved parameters; None for none.
         output_schema: JSON Schema of the output; None for none.
+        mode: Of a switch: which of its conditional connections are taken.
+        values: Of a set: what it gives, with ``${expression}`` strings.
+        duration: Of a wait: as in ``Timer``.
+        until: Of a wait: as in ``Timer``.
+        any_of: Of a wait: several timers, the first of which ends it.
+        status: Of an end: COMPLETED, FAILED or CANCELLED.
+        output: Of an end: the output of the execution, with ``${expression}`` strings.
+        message: Of an end: why, where the status is not COMPLETED; text with ``${...}``.
         annotations: Keys kept for editors (``position``, ``metadata``, ``x_*``), without meaning here.
     """
 
@@ -186,7 +217,20 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
     continue_on_error: bool = False
     input_schema: dict[str, JsonValue] | bool | None = None
     output_schema: dict[str, JsonValue] | bool | None = None
+    mode: SwitchMode = SwitchMode.FIRST
+    values: JsonValue = None
+    duration: int | str | None = None
+    until: str | None = None
+    any_of: tuple[Timer, ...] = ()
+    status: ExecutionStatus = ExecutionStatus.COMPLETED
+    output: JsonValue = None
+    message: str = ""
     annotations: dict[str, JsonValue] = {}
+
+    @property
+    def timers(self) -> tuple[Timer, ...]:
+        """What ends a wait, the one or several."""
+        return self.any_of or (Timer(self.duration, self.until),)
 
     @property
     def action_name(self) -> str:

@@ -31,6 +31,7 @@ from treadle.durations import MAX_DURATION_MS
 from treadle.errors import ValidationError
 from treadle.model import (
     Connection,
+    ExecutionStatus,
     Jitter,
     Join,
     JoinKind,
@@ -41,6 +42,8 @@ from treadle.model import (
     Outcome,
     Problem,
     RetryPolicy,
+    SwitchMode,
+    Timer,
     Workflow,
 )
 from treadle.settings import Settings
@@ -90,6 +93,11 @@ VALUES = SCALARS | st.sampled_from(
         "-1s",
         "action",
         "trigger",
+        "switch",
+        "set",
+        "wait",
+        "end",
+        "COMPLETED",
         "every",
         "all",
         "success",
@@ -196,11 +204,40 @@ RETRIES = st.builds(
 CONDITIONS = st.none() | st.sampled_from(["a.x", "true", "input.y > 1"])
 
 
+MOMENTS = st.sampled_from(["2026-01-31T09:00:00Z", "2026-01-31T09:00:00+05:30", "${input.x}"])
+SPANS = st.integers(0, 10**9) | st.just("${input.x}")
+TIMERS = st.builds(Timer, duration=SPANS) | st.builds(Timer, until=MOMENTS)
+
+
 def nodes(identity: str) -> st.SearchStrategy[Node]:
+    common = {
+        "id": st.just(identity),
+        "title": TEXT,
+        "condition": CONDITIONS,
+        "on_skip": st.sampled_from(OnSkip),
+        "join": JOINS,
+        "continue_on_error": st.booleans(),
+        "annotations": ANNOTATIONS,
+    }
+    ends = [ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED]
+    return st.one_of(
+        _calling(identity),
+        st.builds(Node, type=st.just(NodeType.SWITCH), mode=st.sampled_from(SwitchMode), **common),
+        st.builds(Node, type=st.just(NodeType.SET), values=SMALL.filter(lambda one: one is not None), **common),
+        st.builds(Node, type=st.just(NodeType.WAIT), duration=SPANS, **common),
+        st.builds(Node, type=st.just(NodeType.WAIT), until=MOMENTS, **common),
+        st.builds(
+            Node, type=st.just(NodeType.WAIT), any_of=st.lists(TIMERS, min_size=1, max_size=3).map(tuple), **common
+        ),
+        st.builds(Node, type=st.just(NodeType.END), status=st.sampled_from(ends), output=SMALL, message=TEXT, **common),
+    )
+
+
+def _calling(identity: str) -> st.SearchStrategy[Node]:
     return st.builds(
         Node,
         id=st.just(identity),
-        type=st.sampled_from(NodeType),
+        type=st.sampled_from([NodeType.ACTION, NodeType.TRIGGER]),
         title=TEXT,
         service=TEXT,
         action=st.text("xyz.", min_size=1, max_size=4),

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ENDS: Final = {
     "StepSucceeded": StepStatus.COMPLETED,
     "TriggerPassed": StepStatus.COMPLETED,
+    "StepPassed": StepStatus.COMPLETED,
+    "WaitEnded": StepStatus.COMPLETED,
+    "EndReached": StepStatus.COMPLETED,
     "StepFailed": StepStatus.FAILED,
     "StepTimedOut": StepStatus.TIMED_OUT,
     "StepSkipped": StepStatus.SKIPPED,
@@ -41,6 +44,7 @@ CHANGES: Final = {
     **ENDS,
     "StepStarted": StepStatus.RUNNING,
     "StepReady": StepStatus.WAITING,
+    "WaitStarted": StepStatus.WAITING,
     "StepPaused": StepStatus.PAUSED,
     "AttemptFailed": StepStatus.WAITING,
     "AttemptInterrupted": StepStatus.WAITING,

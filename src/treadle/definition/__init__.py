@@ -5,7 +5,7 @@ Nothing behind this door sees a workflow that was not validated, and every probl
 
 from __future__ import annotations
 
-from treadle.definition.builder import NodeHandle, OutputReference, WorkflowBuilder, retry_policy
+from treadle.definition.builder import WorkflowBuilder, retry_policy
 from treadle.definition.documents import (
     Source,
     check_document,
@@ -15,6 +15,7 @@ from treadle.definition.documents import (
     read_yaml,
     validate,
 )
+from treadle.definition.handles import NodeHandle, OutputReference
 from treadle.definition.mermaid import to_mermaid
 from treadle.definition.schema import definition_schema
 from treadle.definition.writing import to_document

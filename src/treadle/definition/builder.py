@@ -6,21 +6,19 @@ parameters. Nothing is overloaded: connections are made by ``after=`` and ``conn
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack
 
 from treadle.definition.documents import load_workflow
 from treadle.definition.fields import ELSE
-from treadle.definition.names import RESERVED
+from treadle.definition.handles import NodeHandle, NodeLike, node_id, plain_value
 from treadle.durations import parse_duration
 from treadle.errors import ExpressionError, ValidationError
 from treadle.expressions import translate_condition
 from treadle.model import (
     Connection,
+    ExecutionStatus,
     Jitter,
     Join,
     JoinKind,
@@ -31,6 +29,8 @@ from treadle.model import (
     OnSkip,
     Outcome,
     RetryPolicy,
+    SwitchMode,
+    Timer,
     Workflow,
 )
 
@@ -39,67 +39,8 @@ if TYPE_CHECKING:
 
     from treadle.definition.documents import Actions
 
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_WORDS: Final = frozenset({"true", "false", "null", "in", *RESERVED})
-"""Names that mean something else where a reference begins."""
-
 _E = TypeVar("_E", bound=Enum)
 _Schema: TypeAlias = "dict[str, JsonValue] | bool | None"
-
-
-@dataclass(frozen=True)
-class OutputReference:
-    """A place in what a step gives.
-
-    Attributes:
-        expression: As conditions read it: ``charge.card["exp. date"]``.
-    """
-
-    expression: str
-
-    def __getitem__(self, key: str | int) -> OutputReference:
-        """Return the place of a key or an index below this one."""
-        if isinstance(key, str) and _NAME.match(key) and key not in ("true", "false", "null", "in"):
-            return OutputReference(f"{self.expression}.{key}")
-        return OutputReference(f"{self.expression}[{json.dumps(key, ensure_ascii=False)}]")
-
-    def __str__(self) -> str:
-        return f"${{{self.expression}}}"
-
-
-@dataclass(frozen=True)
-class NodeHandle:
-    """A node of the workflow being built.
-
-    Attributes:
-        id: Its id.
-    """
-
-    id: str
-
-    @property
-    def output(self) -> OutputReference:
-        """Return the reference to all that the node gives."""
-        if _NAME.match(self.id) and self.id not in _WORDS:
-            return OutputReference(self.id)
-        return self._step["output"]
-
-    @property
-    def status(self) -> OutputReference:
-        """Return the reference to its status, which may be read from anywhere."""
-        return self._step["status"]
-
-    @property
-    def error(self) -> OutputReference:
-        """Return the reference to why it failed, for what follows a failure."""
-        return self._step["error"]
-
-    @property
-    def _step(self) -> OutputReference:
-        return OutputReference("steps")[self.id]
-
-
-NodeLike: TypeAlias = "NodeHandle | str"
 
 
 def retry_policy(
@@ -124,6 +65,21 @@ def retry_policy(
         jitter=_member(Jitter, jitter),
         non_retryable=tuple(non_retryable),
     )
+
+
+class NodeOptions(TypedDict, total=False):
+    """What every node may have; see ``Node``.
+
+    Attributes:
+        after: Nodes whose success leads here, each by an unconditional connection.
+    """
+
+    after: Iterable[NodeLike] | NodeLike
+    title: str
+    condition: str | None
+    on_skip: OnSkip | str
+    join: Join | JoinKind | str
+    annotations: Mapping[str, JsonValue] | None
 
 
 class WorkflowBuilder:
@@ -224,7 +180,7 @@ class WorkflowBuilder:
             title=title,
             service=service,
             action=action,
-            parameters={key: _plain(value) for key, value in (parameters or {}).items()},
+            parameters={key: plain_value(value) for key, value in (parameters or {}).items()},
             condition=_condition(condition),
             on_skip=_member(OnSkip, on_skip),
             join=join if isinstance(join, Join) else Join(kind=_member(JoinKind, join)),
@@ -236,6 +192,72 @@ class WorkflowBuilder:
             input_schema=input_schema,
             output_schema=output_schema,
             annotations=dict(annotations or {}),
+        )
+        return self._add(node, (after,) if isinstance(after, (NodeHandle, str)) else after)
+
+    def switch(
+        self,
+        id: str,  # noqa: A002 - as above
+        *,
+        mode: SwitchMode | str = SwitchMode.FIRST,
+        **options: Unpack[NodeOptions],
+    ) -> NodeHandle:
+        """Add a node that calls nothing: the first of its conditional connections that is true is taken, or all."""
+        return self._special(id, NodeType.SWITCH, options, mode=_member(SwitchMode, mode))
+
+    def set(self, id: str, values: JsonValue, **options: Unpack[NodeOptions]) -> NodeHandle:  # noqa: A002 - as above
+        """Add a node that gives ``values``, in which handles and references become ``${...}``."""
+        return self._special(id, NodeType.SET, options, values=plain_value(values))
+
+    def wait(
+        self,
+        id: str,  # noqa: A002 - as above
+        *,
+        duration: timedelta | str | None = None,
+        until: datetime | str | None = None,
+        any_of: Iterable[timedelta | datetime] = (),
+        **options: Unpack[NodeOptions],
+    ) -> NodeHandle:
+        """Add a node that waits.
+
+        Args:
+            id: Its id.
+            duration: How long, on the execution's clock; or text with ``${...}`` that gives it.
+            until: A time with its zone; or text with ``${...}`` that gives it.
+            any_of: Several of both, the first of which ends the wait.
+            options: As for every node.
+
+        Raises:
+            ValidationError: A duration is negative, or a time has no zone.
+        """
+        timer = Timer(duration=_wait(duration), until=_moment(until))
+        timers = tuple(Timer(_wait(one)) if isinstance(one, timedelta) else Timer(until=_moment(one)) for one in any_of)
+        return self._special(id, NodeType.WAIT, options, duration=timer.duration, until=timer.until, any_of=timers)
+
+    def end(
+        self,
+        id: str,  # noqa: A002 - as above
+        *,
+        status: ExecutionStatus | str = ExecutionStatus.COMPLETED,
+        output: JsonValue = None,
+        message: str = "",
+        **options: Unpack[NodeOptions],
+    ) -> NodeHandle:
+        """Add a node that ends the execution: COMPLETED with ``output``, or FAILED or CANCELLED with ``message``."""
+        found = _member(ExecutionStatus, status)
+        return self._special(id, NodeType.END, options, status=found, output=plain_value(output), message=message)
+
+    def _special(self, id: str, kind: NodeType, options: NodeOptions, **fields: Any) -> NodeHandle:  # noqa: A002, ANN401 - fields of the node
+        join, after = options.get("join", JoinKind.ALL), options.get("after", ())
+        node = Node(
+            id=id,
+            type=kind,
+            title=options.get("title", ""),
+            condition=_condition(options.get("condition")),
+            on_skip=_member(OnSkip, options.get("on_skip", OnSkip.DEAD)),
+            join=join if isinstance(join, Join) else Join(kind=_member(JoinKind, join)),
+            annotations=dict(options.get("annotations") or {}),
+            **fields,
         )
         return self._add(node, (after,) if isinstance(after, (NodeHandle, str)) else after)
 
@@ -262,8 +284,8 @@ class WorkflowBuilder:
         """
         otherwise = condition is not None and condition.strip() == ELSE
         one = Connection(
-            source=_id(source),
-            target=_id(target),
+            source=node_id(source),
+            target=node_id(target),
             condition=None if otherwise else _condition(condition),
             otherwise=otherwise,
             outcome=_member(Outcome, outcome),
@@ -274,7 +296,7 @@ class WorkflowBuilder:
 
     def output(self, value: JsonValue) -> WorkflowBuilder:
         """Set what an execution gives, with handles and references in it, and return the builder."""
-        self._output = _plain(value)
+        self._output = plain_value(value)
         return self
 
     def build(self, *, actions: Actions | None = None, strict: bool = False) -> Workflow:
@@ -310,10 +332,6 @@ class WorkflowBuilder:
         return NodeHandle(node.id)
 
 
-def _id(node: NodeLike) -> str:
-    return node.id if isinstance(node, NodeHandle) else node
-
-
 def _bound(duration: timedelta | None) -> int | None:
     return None if duration is None else parse_duration(duration) or None
 
@@ -336,14 +354,13 @@ def _member(kind: type[_E], value: _E | str) -> _E:
         raise ValidationError(f"{value!r} is none of {known}") from None
 
 
-def _plain(value: object) -> JsonValue:
-    """Return ``value`` with handles and references as text, and tuples as lists."""
-    if isinstance(value, NodeHandle):
-        return str(value.output)
-    if isinstance(value, OutputReference):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return value
+def _wait(duration: timedelta | str | None) -> int | str | None:
+    return parse_duration(duration) if isinstance(duration, timedelta) else duration
+
+
+def _moment(until: datetime | str | None) -> str | None:
+    if not isinstance(until, datetime):
+        return until
+    if until.tzinfo is None:
+        raise ValidationError(f"{until.isoformat()} has no zone; a wait is until a time with one")
+    return until.isoformat()

@@ -11,10 +11,10 @@ import unicodedata
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from treadle.definition.problems import kind_of, quoted
-from treadle.durations import parse_duration
+from treadle.durations import parse_duration, parse_time
 from treadle.errors import ExpressionError, ValidationError
 from treadle.expressions import translate_condition
-from treadle.model import FORMAT_VERSION, Join, JoinKind
+from treadle.model import FORMAT_VERSION, ExecutionStatus, Join, JoinKind, Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -310,6 +310,60 @@ def read_condition(value: JsonValue, spot: Spot) -> str | Unread | None:
         return translate_condition(value)
     except ExpressionError as error:
         return bad_expression(spot, error)
+
+
+def read_wait(value: JsonValue, spot: Spot) -> int | str | Unread:
+    """Take a duration as milliseconds, and text that holds an expression as it is."""
+    return value if isinstance(value, str) and "${" in value else read_duration(value, spot)
+
+
+def read_time(value: JsonValue, spot: Spot) -> str | Unread:
+    """Take a time with its zone, or text that holds an expression."""
+    if not isinstance(value, str):
+        return spot.wrong_type("a time as text", value)
+    if "${" not in value and parse_time(value) is None:
+        hint = "a time has a date and a zone, as in 2026-01-31T09:00:00Z"
+        return spot.error("bad_value", f"{quoted(value)} is no time with its zone", hint=hint)
+    return value
+
+
+def read_timers(value: JsonValue, spot: Spot) -> tuple[Timer, ...] | Unread:
+    """Take a list of timers, each with ``duration`` or ``until``."""
+    if not isinstance(value, list) or not value:
+        return spot.wrong_type("a list of timers, each with duration or until", value)
+    read = [_read_timer(one, spot.below(place)) for place, one in enumerate(value)]
+    return tuple(one for one in read if isinstance(one, Timer)) if Unread not in map(type, read) else UNREAD
+
+
+def _read_timer(value: JsonValue, spot: Spot) -> Timer | Unread:
+    if not isinstance(value, dict):
+        return spot.wrong_type("an object with duration or until", value)
+    for key in value:
+        if key not in _TIMER_READERS:
+            unknown_key(spot, key, _TIMER_READERS)
+    given = {key: _TIMER_READERS[key](one, spot.below(key)) for key, one in value.items() if key in _TIMER_READERS}
+    if len(given) != 1:
+        return spot.error("missing_key", "a timer has one of duration and until")
+    return UNREAD if UNREAD in given.values() else Timer(**given)
+
+
+_TIMER_READERS: Final[dict[str, Reader]] = {"duration": read_wait, "until": read_time}
+
+
+def read_end_status(value: JsonValue, spot: Spot) -> ExecutionStatus | Unread:
+    """Take a status with which an end node may end an execution."""
+    if value not in END_STATUSES:
+        known = END_STATUSES
+        hint = spot.nearest.hint(value.upper(), known) if isinstance(value, str) else ""
+        return spot.error("bad_value", f"must be one of {', '.join(known)}", hint=hint)
+    return ExecutionStatus(value)
+
+
+END_STATUSES: Final = (
+    ExecutionStatus.COMPLETED.value,
+    ExecutionStatus.FAILED.value,
+    ExecutionStatus.CANCELLED.value,
+)
 
 
 def read_ids(value: JsonValue, spot: Spot) -> list[tuple[str, Path]] | Unread:

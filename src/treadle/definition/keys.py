@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.definition.fields import (
+    END_STATUSES,
     MAX_COUNT,
     MAX_ID_CHARS,
     SIMPLE_JOINS,
@@ -19,6 +20,7 @@ from treadle.definition.fields import (
     read_class_names,
     read_condition,
     read_duration,
+    read_end_status,
     read_factor,
     read_flag,
     read_format_version,
@@ -30,11 +32,14 @@ from treadle.definition.fields import (
     read_order,
     read_schema,
     read_text,
+    read_time,
+    read_timers,
+    read_wait,
     table,
     unknown_key,
 )
 from treadle.durations import DURATION_PATTERN, ISO_PATTERN
-from treadle.model import FORMAT_VERSION, Jitter, NodeType, OnFailure, OnSkip, Outcome
+from treadle.model import FORMAT_VERSION, Jitter, NodeType, OnFailure, OnSkip, Outcome, SwitchMode
 
 if TYPE_CHECKING:
     from enum import Enum
@@ -68,6 +73,21 @@ JOIN_SCHEMA: Final[Schema] = {
 }
 _DURATION: Final[Schema] = {"$ref": "#/$defs/duration"}
 _RETRY: Final[Schema] = {"$ref": "#/$defs/retry"}
+
+
+_WAIT: Final[Schema] = {"anyOf": [_DURATION, {"type": "string", "pattern": r"\$\{"}]}
+_SOMETHING: Final[Schema] = {"not": {"type": "null"}}
+_TIMERS: Final[Schema] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "properties": {"duration": _WAIT, "until": _TEXT},
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+    },
+}
 
 
 def _whole(least: int) -> Schema:
@@ -144,6 +164,18 @@ CONFIG_KEYS: Final = table(
     Field("continue_on_error", read_flag, _FLAG, "A final failure is passed over; the output is null."),
     Field("input_schema", read_schema, _JSON_SCHEMA, "JSON Schema of the resolved parameters."),
     Field("output_schema", read_schema, _JSON_SCHEMA, "JSON Schema of the output."),
+    Field(
+        "mode", choice(SwitchMode), _one_of(SwitchMode), "Of a switch: the `first` true condition, or `all` of them."
+    ),
+    Field("values", read_anything, _SOMETHING, "Of a set: what it gives; text may hold `${expression}`."),
+    Field("duration", read_wait, _WAIT, "Of a wait: how long, on the execution's clock."),
+    Field("until", read_time, _TEXT, "Of a wait: a time with its zone, by the wall clock."),
+    Field("any_of", read_timers, _TIMERS, "Of a wait: several of `duration` and `until`; the first ends it."),
+    Field("status", read_end_status, {"enum": list(END_STATUSES)}, "Of an end: how the execution ends."),
+    Field(
+        "output", read_anything, _SOMETHING, "Of an end: the output of the execution; text may hold `${expression}`."
+    ),
+    Field("message", read_text, _TEXT, "Of an end: why, where the status is not COMPLETED."),
 )
 """Of a node's ``config``, and of the node itself."""
 
@@ -156,6 +188,37 @@ NODE_HEAD_KEYS: Final = table(*_HEAD_FIELDS)
 """Of the node alone, never of its ``config``."""
 
 NODE_KEYS: Final = {**NODE_HEAD_KEYS, **CONFIG_KEYS}
+
+BELONGS_TO: Final[dict[str, NodeType]] = {
+    "mode": NodeType.SWITCH,
+    "values": NodeType.SET,
+    "duration": NodeType.WAIT,
+    "until": NodeType.WAIT,
+    "any_of": NodeType.WAIT,
+    "status": NodeType.END,
+    "output": NodeType.END,
+    "message": NodeType.END,
+}
+"""Fields of one type of node only."""
+
+OF_ACTIONS: Final = (
+    "service",
+    "action",
+    "parameters",
+    "timeout_ms",
+    "total_timeout_ms",
+    "retry",
+    "max_interruptions",
+    "input_schema",
+    "output_schema",
+)
+"""Fields of nodes that call something. A trigger may carry them without effect, as existing applications write it."""
+
+NEEDS: Final[dict[NodeType, tuple[str, ...]]] = {
+    NodeType.SET: ("values",),
+    NodeType.WAIT: ("duration", "until", "any_of"),
+}
+"""Of which a node of that type has exactly one."""
 
 
 STEP_KEYS: Final = {

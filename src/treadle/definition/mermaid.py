@@ -44,7 +44,17 @@ def _shape(node: Node) -> str:
     if node.join.kind is not JoinKind.ALL:
         count = f" {node.join.count}" if node.join.kind is JoinKind.AT_LEAST else ""
         title += f"<br/><i>{node.join.kind.value.replace('_', ' ')}{count}</i>"
-    return f'(["{title}"])' if node.type is NodeType.TRIGGER else f'["{title}"]'
+    opening, closing = _SHAPES.get(node.type, ("[", "]"))
+    return f'{opening}"{title}"{closing}'
+
+
+_SHAPES: Final = {
+    NodeType.TRIGGER: ("([", "])"),
+    NodeType.SWITCH: ("{", "}"),
+    NodeType.SET: ("[/", "/]"),
+    NodeType.WAIT: ("{{", "}}"),
+    NodeType.END: ("(((", ")))"),
+}
 
 
 def _arrow(connection: Connection) -> str:

@@ -118,7 +118,7 @@ class _Certainty:
     def __init__(self, graph: Graph, order: Sequence[int]) -> None:
         self._graph = graph
         self._is_handled = [
-            node.type is not NodeType.TRIGGER
+            node.type not in (NodeType.TRIGGER, NodeType.SWITCH)
             and any(edge.connection.outcome is not Outcome.SUCCESS for edge in outgoing)
             for node, outgoing in zip(graph.nodes, graph.outgoing, strict=True)
         ]

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from treadle.definition.fields import ELSE, UNREAD, Field, Spot, is_annotation, unknown_key
 from treadle.definition.keys import (
+    BELONGS_TO,
     CONFIG_KEYS,
     CONNECTION_KEYS,
     DEFAULTS_KEYS,
     FORMAT_FIELD,
     GRAPH_KEYS,
+    NEEDS,
     NODE_HEAD_KEYS,
     NODE_KEYS,
+    OF_ACTIONS,
     WORKFLOW_KEYS,
     known_workflow_keys,
 )
@@ -161,6 +164,7 @@ def read_node(raw: JsonValue, spot: Spot, keys: Mapping[str, Field], defaults: d
     # An id that was refused still tells which connections are meant.
     fields.setdefault("id", entries["id"].value)
     extra: dict[str, Any] = {name: fields.pop(name) for name in ("sequence_order", "depends_on") if name in fields}
+    _check_type(fields, entries, spot)
     is_action = fields.get("type", NodeType.ACTION) is NodeType.ACTION and ("type" in fields or "type" not in entries)
     if is_action:
         _require_action(entries, spot)
@@ -225,6 +229,24 @@ def _gather_node(
             message = f"{quoted(key)} is given twice with different values"
             spot.error("conflict", message, _CONFIG, key, hint="keep one of the two", on_key=True)
     return annotations
+
+
+def _check_type(fields: dict[str, Any], entries: dict[str, Entry], spot: Spot) -> None:
+    """Report fields of another type of node, and what a node of this type lacks."""
+    kind = fields.get("type", NodeType.ACTION)
+    if "type" in entries and "type" not in fields:
+        return  # which was reported
+    calls = kind in (NodeType.ACTION, NodeType.TRIGGER)
+    for name, entry in entries.items():
+        of = BELONGS_TO.get(name, kind if calls or name not in OF_ACTIONS else NodeType.ACTION)
+        if of is not kind:
+            message = f"{quoted(str(entry.at[-1]))} belongs to a node of type {of.value}, not {kind.value}"
+            spot.error("misplaced_key", message, *entry.at, on_key=True)
+    needed = NEEDS.get(kind, ())
+    given = [name for name in needed if name in entries]
+    if needed and len(given) != 1:
+        what = f"exactly one of {', '.join(needed)}" if len(needed) > 1 else f'the key "{needed[0]}"'
+        spot.error("missing_key", f"a node of type {kind.value} needs {what}")
 
 
 def _require_action(entries: dict[str, Entry], spot: Spot) -> None:

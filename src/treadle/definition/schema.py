@@ -11,20 +11,24 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.definition.fields import ANNOTATION_PREFIX, Schema, annotation_names
 from treadle.definition.keys import (
+    BELONGS_TO,
     CONFIG_KEYS,
     CONNECTION_KEYS,
     DEFAULTS_KEYS,
     DURATION_SCHEMA,
     FORMAT_FIELD,
     JOIN_SCHEMA,
+    NEEDS,
     NODE_KEYS,
+    OF_ACTIONS,
     RETRY_KEYS,
     STEP_KEYS,
     WORKFLOW_KEYS,
 )
+from treadle.model import NodeType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from treadle.definition.fields import Field
 
@@ -72,10 +76,34 @@ _GRAPH: Final[dict[str, Schema]] = {
     "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}},
 }
 _HAS_ACTION: Final[Schema] = {"required": ["action"], "properties": {"action": {"minLength": 1}}}
+
+
+def _has(key: str) -> Schema:
+    """Return the schema of a node that has a key, on itself or in its ``config``."""
+    return {"anyOf": [{"required": [key]}, {"required": ["config"], "properties": {"config": {"required": [key]}}}]}
+
+
+def _is(*kinds: NodeType) -> Schema:
+    return {"required": ["type"], "properties": {"type": {"enum": [one.value for one in kinds]}}}
+
+
+def _type_rules() -> Iterator[Schema]:
+    """Yield what the type of a node asks for, and what asks for a type."""
+    for name, kind in BELONGS_TO.items():
+        yield {"if": _has(CONFIG_FIELDS[name].spellings[0]), "then": _is(kind)}
+    for name in OF_ACTIONS:
+        for key in CONFIG_FIELDS[name].spellings:
+            yield {"if": _is(NodeType.SWITCH, NodeType.SET, NodeType.WAIT, NodeType.END), "then": {"not": _has(key)}}
+    for kind, names in NEEDS.items():
+        yield {"if": _is(kind), "then": {"oneOf": [_has(CONFIG_FIELDS[name].spellings[0]) for name in names]}}
+
+
+CONFIG_FIELDS: Final = {field.name: field for field in CONFIG_KEYS.values()}
 _NODE_RULES: Final[Schema] = {
     "required": ["id"],
     "if": {"properties": {"type": {"const": "action"}}},
     "then": {"anyOf": [_HAS_ACTION, {"required": ["config"], "properties": {"config": _HAS_ACTION}}]},
+    "allOf": list(_type_rules()),
 }
 
 

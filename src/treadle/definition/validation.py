@@ -122,8 +122,12 @@ class _Check:
                 self._findings.error("join_never_met", origin.path("join"), message)
             if node.join.kind is JoinKind.EVERY and (reason := _never_all_active(incoming)):
                 self._findings.error("join_never_met", origin.path("join"), f"every can never be met: {reason}")
-        for outgoing in self._graph.outgoing:
+        for place, outgoing in enumerate(self._graph.outgoing):
             self._lone_else(outgoing)
+            if outgoing and self._graph.nodes[place].type is NodeType.END:
+                path = self._layout.connections[outgoing[0].index].path("source")
+                name = quoted(self._graph.nodes[place].id)
+                self._findings.error("no_way_on", path, f"no connection leaves {name}: it ends the execution")
 
     def _lone_else(self, outgoing: list[Edge]) -> None:
         """Check that each ``else`` has a condition beside it: one that may be looked at on the same outcome."""
@@ -177,6 +181,9 @@ class _Check:
             for below, text in _texts(node.parameters):
                 reader = Reader(origin.path("parameters", *below), place, may_read_secrets=True)
                 self._template(text, reader)
+            for name, value in _other_templates(node):
+                for below, text in _texts(value):
+                    self._template(text, Reader(origin.path(name, *below), place))
         for below, text in _texts(self._workflow.output):
             self._template(text, Reader(self._layout.workflow.path("output", *below), None))
 
@@ -278,6 +285,20 @@ def _texts(value: JsonValue) -> Iterator[tuple[Path, str]]:
             agenda.extend(((*path, key), below) for key, below in reversed(one.items()))
         elif isinstance(one, list):
             agenda.extend(((*path, place), below) for place, below in reversed(list(enumerate(one))))
+
+
+def _other_templates(node: Node) -> Iterator[tuple[str, JsonValue]]:
+    """Yield the fields besides parameters that may hold expressions, with their values."""
+    match node.type:
+        case NodeType.SET:
+            yield "values", node.values
+        case NodeType.END:
+            yield from (("output", node.output), ("message", node.message))
+        case NodeType.WAIT:
+            yield from (("duration", node.duration), ("until", node.until))
+            yield "any_of", [{"duration": one.duration, "until": one.until} for one in node.any_of]
+        case _:
+            return
 
 
 def _may_meet(one: Connection, other: Connection) -> bool:

@@ -13,7 +13,7 @@ from treadle.definition.fields import ELSE
 from treadle.definition.keys import CONFIG_KEYS, NODE_HEAD_KEYS, RETRY_KEYS, WORKFLOW_KEYS
 from treadle.definition.layout import Layout, Origin
 from treadle.durations import format_duration
-from treadle.model import FORMAT_VERSION, Connection, Join, JoinKind, Node, RetryPolicy, Workflow
+from treadle.model import FORMAT_VERSION, Connection, Join, JoinKind, Node, RetryPolicy, Timer, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,7 +75,7 @@ def _fields(value: Struct, fields: Iterable[Field]) -> dict[str, JsonValue]:
 
 
 def _written(name: str, value: object) -> JsonValue:
-    if name.endswith("_ms") and isinstance(value, int):
+    if (name.endswith("_ms") or name == "duration") and isinstance(value, int):
         return format_duration(value)
     match value:
         case Join(kind=JoinKind.AT_LEAST):
@@ -86,8 +86,12 @@ def _written(name: str, value: object) -> JsonValue:
             return _fields(value, RETRY_KEYS.values())
         case Enum():
             return value.value
+        case Timer(duration=int()):
+            return {"duration": _written("duration", value.duration)}
+        case Timer():
+            return {"until": value.until} if value.duration is None else {"duration": value.duration}
         case tuple():
-            return list(value)
+            return [_written("", one) for one in value]
         case _:
             return value
 

@@ -18,7 +18,7 @@ from treadle.machine.endings import cancel, pass_deadline, pause_for_input, sett
 from treadle.machine.plan import OnMissingInput
 from treadle.machine.retry import backoff_ms
 from treadle.machine.routing import fail, move_reached, route
-from treadle.machine.state import EXECUTION_TIMEOUT, RETRY
+from treadle.machine.state import EXECUTION_TIMEOUT, RETRY, WAIT
 from treadle.machine.transitions import COMPLETED, RUNNING
 from treadle.machine.turn import Turn
 from treadle.model import ExecutionStatus, StepError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from treadle.expressions import Expression
     from treadle.expressions import Scope as Names
     from treadle.machine.plan import PlanNode
-    from treadle.machine.state import State
+    from treadle.machine.state import State, Timer
 
 
 def advance(state: State, arrived: Iterable[i.AnyInput], *, names: Names | None = None) -> Turn:
@@ -230,19 +230,27 @@ def _flying(
 
 def _time_reached(turn: Turn, one: i.TimeReached) -> None:
     state = turn.state
-    timers = state.timers
     if state.paused_at is not None:
         return
-    now = state.clock(one.at)
+    _fire(turn, state.timers, state.clock(one.at), one.at)
+    _fire(turn, state.wall_timers, one.at, one.at)
+
+
+def _fire(turn: Turn, timers: list[Timer], now: int, at: int) -> None:
+    state = turn.state
     while timers and (timers[0][0] <= now or not state.is_live(timers[0])):
         timer = heapq.heappop(timers)
         if state.is_live(timer):
-            _due(turn, timer, one.at)
+            _due(turn, timer, at)
 
 
-def _due(turn: Turn, timer: tuple[int, int, int, int], at: int) -> None:
-    _, kind, index, _ = timer
-    if kind == EXECUTION_TIMEOUT:
+def _due(turn: Turn, timer: Timer, at: int) -> None:
+    _, kind, index, number = timer
+    if kind == WAIT:
+        node = turn.state.plan.nodes[index]
+        turn.emit(e.WaitEnded(step=node.id, timer=number, at=at))
+        route(turn, node.on_success, at)
+    elif kind == EXECUTION_TIMEOUT:
         pass_deadline(turn, at)
     elif kind == RETRY:
         turn.emit(e.StepReady(step=turn.state.plan.nodes[index].id, at=at))
@@ -278,9 +286,9 @@ def _resume_requested(turn: Turn, one: i.ResumeRequested) -> bool:
     state = turn.state
     if _is_repeated(turn, one.request):
         return True
-    if state.ending is not None or not (
-        state.status is ExecutionStatus.PAUSED or (state.asking and not state.ended_at)
-    ):
+    completes = state.ending is None or state.ending.status is ExecutionStatus.COMPLETED
+    rests = state.status is ExecutionStatus.PAUSED or (state.asking and not state.ended_at)
+    if not completes or not rests:
         return False
     turn.emit(e.ExecutionResumed(inputs=e.ABSENT if one.inputs is None else one.inputs, request=one.request, at=one.at))
     return True

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.errors import ValidationError
 from treadle.machine import events as e
-from treadle.machine.state import RETRY
+from treadle.machine.state import RETRY, WAIT
+from treadle.machine.transitions import PENDING
 from treadle.model import ExecutionStatus, StepError
 from treadle.values import encode_payload
 
 if TYPE_CHECKING:
+    from treadle.machine.plan import PlanNode
+    from treadle.machine.state import Ending
     from treadle.machine.turn import Turn
 
 
@@ -44,7 +47,9 @@ def settle(turn: Turn, at: int) -> None:
     if state.ended_at or not state.started_at:
         return
     if state.ending is not None:
-        if not state.in_flight:
+        # As one whose last step ends while it is paused: it completes on resume.
+        waits = state.status is ExecutionStatus.PAUSED and state.ending.status is ExecutionStatus.COMPLETED
+        if not state.in_flight and not waits:
             _end(turn, at)
     elif state.status is not ExecutionStatus.RUNNING:
         return
@@ -63,16 +68,50 @@ def pause_for_input(turn: Turn, at: int) -> None:
 def _cancel_waiting(turn: Turn, at: int) -> None:
     """Cancel what has not started or waits; what was never reached stays pending."""
     state = turn.state
-    retries = (timer for timer in state.timers if timer[1] == RETRY and state.is_live(timer))
-    between_attempts = [state.plan.nodes[timer[2]].id for timer in retries]
-    for step in [*state.ready, *between_attempts, *state.asking]:
+    timers = (timer for timer in (*state.timers, *state.wall_timers) if timer[1] in (RETRY, WAIT))
+    waiting = dict.fromkeys(state.plan.nodes[timer[2]].id for timer in timers if state.is_live(timer))
+    for step in [*state.ready, *waiting, *state.asking]:
         turn.emit(e.StepCancelled(step=step, at=at))
+
+
+def end(turn: Turn, node: PlanNode, at: int) -> None:
+    """Begin to end as an end node says; what runs or waits is cancelled.
+
+    Raises:
+        ValidationError: What the node gives cannot be computed.
+    """
+    status, output = node.node.status, e.ABSENT
+    if node.output is not None:
+        output = encode_payload(node.output.resolve(turn.names, missing_is_null=True), turn.state.plan.limits)
+    message = str(node.message.resolve(turn.names, missing_is_null=True)) if node.message is not None else ""
+    error = None
+    if status is not ExecutionStatus.COMPLETED:
+        error = StepError(type="EndReached", message=message or f"ended by node {node.id!r}", step=node.id)
+    turn.emit(e.EndReached(step=node.id, status=status, output=output, error=error, at=at))
+    _cancel_waiting(turn, at)
+    turn.cancel_in_flight()
 
 
 def _end(turn: Turn, at: int) -> None:
     ending = turn.state.ending
-    if ending is not None:
+    if ending is None:
+        return
+    if ending.error is None:
+        _complete_early(turn, ending, at)
+    else:
         turn.emit(_LAST[ending.status](error=ending.error, at=at))
+
+
+def _complete_early(turn: Turn, ending: Ending, at: int) -> None:
+    """Complete by an end node: what was never reached is skipped, so that every step has ended."""
+    phases = turn.state.root.phases
+    for node in turn.state.plan.nodes:
+        if phases[node.index] == PENDING:
+            turn.emit(e.StepSkipped(step=node.id, reason="end", at=at))
+    if ending.output is None:
+        _complete(turn, at)
+    else:
+        turn.emit(e.ExecutionCompleted(output=ending.output, at=at))
 
 
 _LAST: Final[dict[ExecutionStatus, type[e.ExecutionFailed | e.ExecutionCancelled | e.ExecutionTimedOut]]] = {

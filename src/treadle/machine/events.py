@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Raw, Struct
 
-from treadle.model import StepError
+from treadle.model import ExecutionStatus, StepError
 
 ABSENT: Final = Raw(b"")
 """No payload. A field is left out on the wire while it is this very object; a decoder has no ``Raw | None``."""
@@ -90,6 +90,56 @@ class TriggerPassed(Event, frozen=True):
     step: str
 
 
+class StepPassed(Event, frozen=True):
+    """A node that calls nothing is done: a switch, or a set.
+
+    Attributes:
+        output: What a set computed; ``ABSENT`` for a switch, which gives null.
+    """
+
+    step: str
+    output: Raw = ABSENT
+
+
+class WaitStarted(Event, frozen=True):
+    """The step waits for the first of its timers.
+
+    Attributes:
+        due: By number of the timer, when it is due on the execution's clock, in milliseconds since the epoch.
+        until: By number of the timer, when it is due by the wall clock, in milliseconds since the epoch.
+    """
+
+    step: str
+    due: tuple[tuple[int, int], ...] = ()
+    until: tuple[tuple[int, int], ...] = ()
+
+
+class WaitEnded(Event, frozen=True):
+    """A timer was due, and the wait is over.
+
+    Attributes:
+        timer: Its number, from 0.
+    """
+
+    step: str
+    timer: int = 0
+
+
+class EndReached(Event, frozen=True):
+    """An end node was reached: what runs is cancelled, and the execution ends as it says.
+
+    Attributes:
+        status: COMPLETED, FAILED or CANCELLED.
+        output: Output of the execution; ``ABSENT`` where the node gives none.
+        error: What the execution shows as its error; None for COMPLETED.
+    """
+
+    step: str
+    status: ExecutionStatus
+    output: Raw = ABSENT
+    error: StepError | None = None
+
+
 class AttemptFailed(Event, frozen=True):
     """The attempt failed and another follows.
 
@@ -149,7 +199,8 @@ class StepSkipped(Event, frozen=True):
     """The step will not run.
 
     Attributes:
-        reason: ``join`` (it can no longer be met) or ``condition`` (its own was not taken).
+        reason: ``join`` (it can no longer be met) or ``condition`` (its own was not taken), or
+            ``end`` (an end node ended the execution before it was reached).
         passes: Its outgoing connections go on as after a success (``on_skip: pass``).
         missing: Path of the missing name that its condition met; ``""`` for none.
     """
@@ -289,6 +340,10 @@ AnyEvent: TypeAlias = (
     | StepStarted
     | StepSucceeded
     | TriggerPassed
+    | StepPassed
+    | WaitStarted
+    | WaitEnded
+    | EndReached
     | AttemptFailed
     | AttemptInterrupted
     | StepFailed

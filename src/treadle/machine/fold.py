@@ -18,6 +18,7 @@ from treadle.machine.state import (
     NO_STEP,
     RETRY,
     TOTAL_TIMEOUT,
+    WAIT,
     Ending,
     Scope,
     State,
@@ -248,6 +249,7 @@ def _end(state: State, status: ExecutionStatus, at: int) -> None:
     state.ended_at = at
     state.ending = None
     state.timers.clear()
+    state.wall_timers.clear()
 
 
 # -- steps
@@ -295,6 +297,46 @@ def _trigger_passed(state: State, event: e.TriggerPassed) -> None:
     scope.started_at[index] = event.at
     scope.outputs[index] = state.input
     _route(state, scope.plan.nodes[index].on_success)
+
+
+def _step_passed(state: State, event: e.StepPassed) -> None:
+    index = _find(state, event.step)
+    scope = state.root
+    scope.end(index, COMPLETED, event.at)
+    scope.started_at[index] = event.at
+    scope.outputs[index] = NULL if event.output is e.ABSENT else event.output
+    _route(state, scope.plan.nodes[index].on_success)
+
+
+def _wait_started(state: State, event: e.WaitStarted) -> None:
+    index = _find(state, event.step)
+    scope = state.root
+    scope.move(index, WAITING)
+    scope.started_at[index] = event.at
+    state.waiting += 1
+    for number, due in event.due:
+        heapq.heappush(state.timers, (due, WAIT, index, number))
+    for number, due in event.until:
+        heapq.heappush(state.wall_timers, (due, WAIT, index, number))
+
+
+def _wait_ended(state: State, event: e.WaitEnded) -> None:
+    index = _find(state, event.step)
+    scope = state.root
+    _leave(state, index, event.step)
+    scope.end(index, COMPLETED, event.at)
+    node = scope.plan.nodes[index]
+    scope.outputs[index] = encode_decoded({"timer": event.timer}) if node.node.any_of else NULL
+    _route(state, node.on_success)
+
+
+def _end_reached(state: State, event: e.EndReached) -> None:
+    index = _find(state, event.step)
+    scope = state.root
+    scope.end(index, COMPLETED, event.at)
+    scope.started_at[index] = event.at
+    scope.outputs[index] = NULL if event.output is e.ABSENT else event.output
+    state.ending = Ending(event.status, event.error, None if event.output is e.ABSENT else event.output)
 
 
 def _attempt_failed(state: State, event: e.AttemptFailed) -> None:
@@ -400,6 +442,10 @@ _APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     e.StepStarted: _step_started,
     e.StepSucceeded: _step_succeeded,
     e.TriggerPassed: _trigger_passed,
+    e.StepPassed: _step_passed,
+    e.WaitStarted: _wait_started,
+    e.WaitEnded: _wait_ended,
+    e.EndReached: _end_reached,
     e.AttemptFailed: _attempt_failed,
     e.AttemptInterrupted: _attempt_interrupted,
     e.StepFailed: _step_failed,

@@ -9,8 +9,18 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from treadle.durations import parse_time
 from treadle.expressions import Expression, Template, compile_expression, compile_template
-from treadle.model import Connection, JoinKind, NodeType, OnFailure, Outcome, Workflow, definition_hash
+from treadle.model import (
+    Connection,
+    JoinKind,
+    NodeType,
+    OnFailure,
+    Outcome,
+    SwitchMode,
+    Workflow,
+    definition_hash,
+)
 from treadle.settings import Settings
 from treadle.values import encode_payload
 
@@ -19,10 +29,11 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
-    from treadle.model import JsonValue, Node
+    from treadle.model import JsonValue, Node, Timer
 
 
 _DEFAULTS = Settings()
+_NO_TEMPLATE = compile_template(None)
 
 
 class OnMissingInput(str, Enum):
@@ -55,16 +66,42 @@ class Routes:
         active: Taken without looking.
         conditional: Decided by their conditions, in document order, ``else`` ones last.
         dead: Not taken: they follow the other outcome.
+        takes_first: Behind the first condition that is true no other is looked at.
     """
 
-    __slots__ = ("active", "conditional", "dead")
+    __slots__ = ("active", "conditional", "dead", "takes_first")
 
-    def __init__(self, matching: Iterable[PlanConnection], dead: Iterable[PlanConnection]) -> None:
+    def __init__(
+        self,
+        matching: Iterable[PlanConnection],
+        dead: Iterable[PlanConnection],
+        *,
+        takes_first: bool = False,
+    ) -> None:
+        self.takes_first = takes_first
         matching = tuple(matching)
         self.active = tuple(one for one in matching if not one.is_conditional)
         conditional = (one for one in matching if one.is_conditional)
         self.conditional = tuple(sorted(conditional, key=lambda one: one.otherwise))
         self.dead = tuple(dead)
+
+
+class PlanTimer:
+    """What may end a wait, compiled.
+
+    Attributes:
+        is_wall: It is due by the wall clock, at a time; otherwise on the execution's clock, after a duration.
+        known: Milliseconds where the definition says them: the duration, or the time since the epoch.
+        template: What gives them otherwise.
+    """
+
+    __slots__ = ("is_wall", "known", "template")
+
+    def __init__(self, timer: Timer) -> None:
+        self.is_wall = timer.until is not None
+        given = timer.until if timer.until is not None else timer.duration
+        self.known = given if isinstance(given, int) else parse_time(given or "")
+        self.template = compile_template(given)
 
 
 class PlanNode:
@@ -76,6 +113,10 @@ class PlanNode:
         need: Active connections that meet the join; 0 for ``all``, which waits until every one is decided.
         outgoing: Outgoing connections in document order.
         constant: Encoded parameters where they hold no expression, else None.
+        values: What a set computes.
+        timers: What a wait waits for.
+        output: What an end gives; None for nothing.
+        message: Why an end ends; None for nothing.
     """
 
     __slots__ = (
@@ -86,12 +127,16 @@ class PlanNode:
         "indegree",
         "index",
         "is_action",
+        "message",
         "need",
         "node",
         "on_failure",
         "on_success",
         "outgoing",
+        "output",
         "parameters",
+        "timers",
+        "values",
     )
 
     def __init__(self, index: int, node: Node) -> None:
@@ -105,6 +150,10 @@ class PlanNode:
         self.constant: Raw | None = (
             encode_payload(self.parameters.resolve(_NoNames())) if self.parameters.is_constant else None
         )
+        self.values = compile_template(node.values) if node.type is NodeType.SET else _NO_TEMPLATE
+        self.timers: tuple[PlanTimer, ...] = tuple(map(PlanTimer, node.timers)) if node.type is NodeType.WAIT else ()
+        self.output: Template | None = None if node.output is None else compile_template(node.output)
+        self.message: Template | None = compile_template(node.message) if node.message else None
         self.indegree = 0
         self.need = 0
         self.outgoing: tuple[PlanConnection, ...] = ()
@@ -113,7 +162,8 @@ class PlanNode:
     def connect(self, outgoing: list[tuple[PlanConnection, Outcome]], indegree: int) -> None:
         """Set what only the whole graph tells."""
         self.outgoing = tuple(one for one, _ in outgoing)
-        self.on_success = _routes(outgoing, Outcome.SUCCESS)
+        takes_first = self.node.type is NodeType.SWITCH and self.node.mode is SwitchMode.FIRST
+        self.on_success = _routes(outgoing, Outcome.SUCCESS, takes_first=takes_first)
         self.on_failure = _routes(outgoing, Outcome.FAILURE)
         self.indegree = indegree
         join = self.node.join
@@ -180,9 +230,10 @@ class _NoNames:
         raise LookupError(name)
 
 
-def _routes(outgoing: list[tuple[PlanConnection, Outcome]], outcome: Outcome) -> Routes:
+def _routes(outgoing: list[tuple[PlanConnection, Outcome]], outcome: Outcome, *, takes_first: bool = False) -> Routes:
     matching = (outcome, Outcome.ALWAYS)
     return Routes(
         (one for one, follows in outgoing if follows in matching),
         (one for one, follows in outgoing if follows not in matching),
+        takes_first=takes_first,
     )

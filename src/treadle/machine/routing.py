@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.errors import ExpressionError
+from treadle.errors import ExpressionError, ValidationError
 from treadle.expressions import Expression, MissingNameError
 from treadle.machine import events as e
 from treadle.machine.endings import halt
@@ -48,8 +48,15 @@ def move_reached(turn: Turn, at: int) -> None:
 
 
 def _enter(turn: Turn, node: PlanNode, at: int) -> None:
-    if enter(turn, node, at):
-        route(turn, node.on_success, at)
+    try:
+        if enter(turn, node, at):
+            route(turn, node.on_success, at)
+    except MissingNameError as error:
+        failure = StepError(type="MissingNameError", message=str(error), step=node.id, details={"missing": error.path})
+        fail(turn, node, failure, at, attempt=0)
+    except ValidationError as error:
+        failure = StepError(type=type(error).__name__, message=f"{node.node.type.value}: {error}", step=node.id)
+        fail(turn, node, failure, at, attempt=0)
 
 
 def _is_taken(turn: Turn, node: PlanNode, condition: Expression, at: int) -> bool:
@@ -89,7 +96,8 @@ def _verdicts(turn: Turn, routes: Routes, at: int) -> list[e.ConnectionDecided] 
     taken_before = False
     for connection in routes.conditional:
         try:
-            taken, missing = _verdict(turn, connection, taken_before)
+            is_over = taken_before and routes.takes_first
+            taken, missing = (False, "") if is_over else _verdict(turn, connection, taken_before)
         except ExpressionError as error:
             halt(turn, _condition_error(connection, error), at)
             return None

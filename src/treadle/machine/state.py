@@ -6,7 +6,7 @@ or folded from the log.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Raw
 
@@ -26,6 +26,10 @@ DEAD: Final = 2
 RETRY: Final = 0
 TOTAL_TIMEOUT: Final = 1
 EXECUTION_TIMEOUT: Final = 2
+WAIT: Final = 3
+
+Timer: TypeAlias = "tuple[int, int, int, int]"
+"""When it is due, its kind, the node's index, and the attempt or (of a wait) the number of the timer."""
 
 NO_STEP: Final = -1
 
@@ -106,13 +110,17 @@ class Scope:
 
 
 class Ending:
-    """An execution on its way to ``status``: nothing new starts, what is in flight ends first."""
+    """An execution on its way to ``status``: nothing new starts, what is in flight ends first.
 
-    __slots__ = ("error", "status")
+    ``error`` is None for COMPLETED, which an end node gives, with an ``output`` if it has one.
+    """
 
-    def __init__(self, status: ExecutionStatus, error: StepError) -> None:
+    __slots__ = ("error", "output", "status")
+
+    def __init__(self, status: ExecutionStatus, error: StepError | None, output: Raw | None = None) -> None:
         self.status = status
         self.error = error
+        self.output = output
 
 
 class State:
@@ -123,9 +131,10 @@ class State:
         ready: Steps that need only a slot, in the order in which they became ready.
         fresh: Those that became ready in this turn; empty between turns.
         asking: Names of the missing inputs, by key of the step that asks.
-        waiting: How many steps wait between attempts.
+        waiting: How many steps wait, between attempts or because that is what they do.
         last_at: Time of the last event; the next one is not before it.
-        timers: Heap of (due on the execution's clock, kind, node index, attempt); may hold some that no longer count.
+        timers: Heap of those due on the execution's clock; may hold some that no longer count.
+        wall_timers: Heap of those due by the wall clock, as ``timers``.
         paused_ms: How long it has been paused, all told; its own clock is wall time less that.
         paused_at: Since when it is paused; None while it is not.
         requests: Ids of requests carried out.
@@ -159,6 +168,7 @@ class State:
         "tags",
         "timers",
         "waiting",
+        "wall_timers",
         "workflow_id",
     )
 
@@ -183,7 +193,8 @@ class State:
         self.fresh: list[str] = []
         self.asking: dict[str, tuple[str, ...]] = {}
         self.waiting = 0
-        self.timers: list[tuple[int, int, int, int]] = []
+        self.timers: list[Timer] = []
+        self.wall_timers: list[Timer] = []
         self.paused_ms = 0
         self.paused_at: int | None = None
         self.requests: set[str] = set()
@@ -195,15 +206,19 @@ class State:
 
     def wake_at(self) -> int | None:
         """Return the wall time at which ``TimeReached`` is due; None while nothing is."""
-        if not self.timers or self.paused_at is not None or self.ended_at:
+        if self.paused_at is not None or self.ended_at:
             return None
-        return self.timers[0][0] + self.paused_ms
+        own = self.timers[0][0] + self.paused_ms if self.timers else None
+        wall = self.wall_timers[0][0] if self.wall_timers else None
+        return wall if own is None else own if wall is None else min(own, wall)
 
-    def is_live(self, timer: tuple[int, int, int, int]) -> bool:
+    def is_live(self, timer: Timer) -> bool:
         """Tell whether a timer still counts."""
         _, kind, index, attempt = timer
         if kind == RETRY:
             return self.root.phases[index] == WAITING and self.root.attempts[index] == attempt
+        if kind == WAIT:
+            return self.root.phases[index] == WAITING
         if kind == TOTAL_TIMEOUT:
             return self.root.phases[index] < COMPLETED
         return not self.deadline_passed

@@ -48,10 +48,10 @@ PUBLIC_STATUS: Final = (
 )
 
 STEP_MOVES: Final[dict[int, tuple[int, ...]]] = {
-    PENDING: (READY, COMPLETED, SKIPPED, FAILED),
+    PENDING: (READY, WAITING, COMPLETED, SKIPPED, FAILED),
     READY: (RUNNING, PAUSED, FAILED, TIMED_OUT, CANCELLED),
     RUNNING: (COMPLETED, WAITING, READY, FAILED, TIMED_OUT, CANCELLED),
-    WAITING: (READY, TIMED_OUT, CANCELLED),
+    WAITING: (READY, COMPLETED, TIMED_OUT, CANCELLED),
     PAUSED: (READY, CANCELLED),
     COMPLETED: (),
     FAILED: (),
@@ -59,7 +59,11 @@ STEP_MOVES: Final[dict[int, tuple[int, ...]]] = {
     SKIPPED: (),
     CANCELLED: (),
 }
-"""From each phase, the phases a step may move to. ``PENDING -> COMPLETED`` is a trigger; ``-> FAILED`` a condition."""
+"""From each phase, the phases a step may move to.
+
+``PENDING`` moves to ``COMPLETED`` where a node calls nothing, to ``WAITING`` in a wait, and to ``FAILED`` by an
+expression that cannot be evaluated.
+"""
 
 MOVES: Final = tuple(sum(1 << target for target in STEP_MOVES[phase]) for phase in range(len(STEP_MOVES)))
 """``STEP_MOVES`` as bit sets: ``MOVES[phase] >> target & 1``."""

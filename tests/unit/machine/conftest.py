@@ -50,10 +50,11 @@ def dump(state: State) -> dict[str, Any]:
     seen = {slot: getattr(scope, slot) for slot in Scope.__slots__ if slot not in {"plan", "values"}}
     seen |= {slot: getattr(state, slot) for slot in State.__slots__ if slot not in {"plan", "root", "ending"}}
     seen["connections"] = bytes(scope.connections)
-    seen["ending"] = state.ending and (state.ending.status, state.ending.error)
+    seen["ending"] = state.ending and (state.ending.status, state.ending.error, state.ending.output)
     seen["ready"] = list(state.ready)
     live = (timer for timer in state.timers if state.is_live(timer))
     # Nothing becomes of a total timeout once the attempts are cancelled, so the machine may have dropped it.
+    seen["wall_timers"] = sorted(timer for timer in state.wall_timers if state.is_live(timer))
     seen["timers"] = sorted(timer for timer in live if not (state.cancels_in_flight and timer[1] == TOTAL_TIMEOUT))
     return seen
 

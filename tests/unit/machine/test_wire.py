@@ -12,7 +12,7 @@ from msgspec import Raw
 from treadle.errors import ReplayError
 from treadle.machine import decode_events, describe_events, encode_events
 from treadle.machine import events as e
-from treadle.model import HistoryEvent, StepError
+from treadle.model import ExecutionStatus, HistoryEvent, StepError
 
 T = 1_000
 NO = StepError(type="X", message="no", attempt=2, step="a", details={"k": [1]})
@@ -81,6 +81,23 @@ WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
     ),
     (e.FailureHandled(step="a", by="connection", at=T), {"step": "a", "by": "connection"}),
     (e.StepSkipped(step="a", reason="join", at=T), {"step": "a", "reason": "join"}),
+    (e.StepPassed(step="a", at=T), {"step": "a"}),
+    (e.StepPassed(step="a", output=Raw(b"[1]"), at=T), {"step": "a", "output": [1]}),
+    (e.WaitStarted(step="a", due=((0, 5), (2, 7)), at=T), {"step": "a", "due": [[0, 5], [2, 7]]}),
+    (e.WaitStarted(step="a", until=((1, 9),), at=T), {"step": "a", "until": [[1, 9]]}),
+    (e.WaitEnded(step="a", at=T), {"step": "a"}),
+    (e.WaitEnded(step="a", timer=1, at=T), {"step": "a", "timer": 1}),
+    (e.EndReached(step="a", status=ExecutionStatus.COMPLETED, at=T), {"step": "a", "status": "COMPLETED"}),
+    (
+        e.EndReached(
+            step="a",
+            status=ExecutionStatus.FAILED,
+            output=Raw(b"1"),
+            error=StepError(type="X", message="m"),
+            at=T,
+        ),
+        {"step": "a", "status": "FAILED", "output": 1, "error": {"type": "X", "message": "m"}},
+    ),
     (
         e.StepSkipped(step="a", reason="condition", passes=True, missing="b", at=T),
         {"step": "a", "reason": "condition", "passes": True, "missing": "b"},
