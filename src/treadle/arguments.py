@@ -133,6 +133,14 @@ def check_object(given: object, settings: Settings) -> Raw:
         raise ValidationError(f"input: {error}") from error
 
 
+def check_payload(given: object, what: str, settings: Settings) -> Raw:
+    """Return the bytes of a JSON value."""
+    try:
+        return encode_payload(given, settings)
+    except PayloadError as error:
+        raise ValidationError(f"{what}: {error}") from error
+
+
 def check_place(given: object) -> str:
     """Return the path of a database."""
     if not isinstance(given, (str, os.PathLike)) or not os.fspath(given):

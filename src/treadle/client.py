@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 from msgspec import Raw
 
-from treadle.arguments import check_duration, check_object, check_reason
+from treadle.arguments import check_duration, check_object, check_payload, check_reason
 from treadle.drivers.local.reads import LogReads
-from treadle.errors import NotFoundError, QuarantineError, StoreError, TreadleError, UnavailableError, ValidationError
+from treadle.errors import (
+    ConflictError,
+    NotFoundError,
+    QuarantineError,
+    StoreError,
+    TreadleError,
+    UnavailableError,
+    ValidationError,
+)
 from treadle.settings import Settings
 from treadle.state_manager import StateManager
 from treadle.store.inbox import Inbox, Letter, Reply
@@ -101,6 +109,20 @@ class Client:
         """Ask the engine to cancel what runs and end. False if the execution had ended."""
         return await self._ask(Letter("cancel", execution_id, uuid.uuid4().hex, reason=check_reason(reason)))
 
+    async def terminate_execution(self, execution_id: str, reason: str | None = "") -> bool:
+        """Ask the engine to end an execution at once. False if it had ended."""
+        return await self._ask(Letter("terminate", execution_id, uuid.uuid4().hex, reason=check_reason(reason)))
+
+    async def submit_input(self, execution_id: str, step: str, data: JsonValue) -> bool:
+        """Answer an ``input`` node. False if it does not wait for an answer.
+
+        Raises:
+            ConflictError: The step is no input node.
+            ValidationError: The answer is no JSON, or breaks the node's ``schema``; nothing changed.
+        """
+        answer = check_payload(data, "answer", self._settings)
+        return await self._ask(Letter("submit", execution_id, uuid.uuid4().hex, step=step, data=answer))
+
     async def _ask(self, letter: Letter) -> bool:
         row = await self._reader.get(letter.execution_id)
         if row is None:
@@ -139,7 +161,10 @@ class Client:
 def _error(reply: Reply, letter: Letter, path: str) -> TreadleError:
     match reply.code:
         case NotFoundError.code:
-            return NotFoundError("execution", letter.execution_id)
+            kind, name = ("step", letter.step) if letter.verb == "submit" else ("execution", letter.execution_id)
+            return NotFoundError(kind, name)
+        case ConflictError.code:
+            return ConflictError(reply.message, letter.execution_id)
         case ValidationError.code:
             return ValidationError(reply.message)
         case QuarantineError.code:

@@ -17,6 +17,7 @@ from treadle.arguments import (
     check_input,
     check_number,
     check_object,
+    check_payload,
     check_place,
     check_reason,
     check_recover,
@@ -205,6 +206,29 @@ class WorkflowEngine(StateManager):
             NotFoundError: No such execution.
         """
         return await self._driver.cancel(execution_id, check_reason(reason))
+
+    async def terminate_execution(self, execution_id: str, reason: str | None = "") -> bool:
+        """End as CANCELLED at once, without waiting for what runs. False if the execution had ended.
+
+        What runs is cancelled, and what comes of it is ignored.
+
+        Raises:
+            NotFoundError: No such execution.
+        """
+        return await self._driver.cancel(execution_id, check_reason(reason), at_once=True)
+
+    async def submit_input(self, execution_id: str, step: str, data: JsonValue) -> bool:
+        """Answer an ``input`` node; durable on return. Of two answers at once one counts.
+
+        Returns:
+            False if the step does not wait for an answer: not yet, or not any more.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+            ConflictError: The step is no input node.
+            ValidationError: The answer is no JSON, or breaks the node's ``schema``; nothing changed.
+        """
+        return await self._driver.submit(execution_id, step, check_payload(data, "answer", self.settings))
 
 
 def run_sync(

@@ -83,6 +83,7 @@ class NodeType(str, Enum):
     SWITCH = "switch"
     SET = "set"
     WAIT = "wait"
+    INPUT = "input"
     END = "end"
 
 
@@ -183,7 +184,8 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
         condition: Expression evaluated once the join is met; None for none.
         on_skip: What follows when ``condition`` is not taken.
         join: When the node runs.
-        timeout_ms: Bound of one attempt, in real time; None for none.
+        timeout_ms: Bound of one attempt, in real time; of an input, how long it waits for its answer, on the
+            execution's clock; None for none.
         total_timeout_ms: Bound of all attempts and waits on the execution's clock, from the first start.
         retry: What follows a failure.
         max_interruptions: How many attempts may be cut off by a crash or a shutdown before the step fails.
@@ -195,6 +197,9 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
         duration: Of a wait: as in ``Timer``.
         until: Of a wait: as in ``Timer``.
         any_of: Of a wait: several timers, the first of which ends it.
+        schema: Of an input: JSON Schema of the answer; None for none.
+        assignees: Of an input: who may answer, for the applications that ask; without meaning here.
+        default: Of an input: the answer where none came in time; None for none, and then the step times out.
         status: Of an end: COMPLETED, FAILED or CANCELLED.
         output: Of an end: the output of the execution, with ``${expression}`` strings.
         message: Of an end: why, where the status is not COMPLETED; text with ``${...}``.
@@ -222,6 +227,9 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
     duration: int | str | None = None
     until: str | None = None
     any_of: tuple[Timer, ...] = ()
+    schema: dict[str, JsonValue] | bool | None = None
+    assignees: tuple[str, ...] = ()
+    default: JsonValue = None
     status: ExecutionStatus = ExecutionStatus.COMPLETED
     output: JsonValue = None
     message: str = ""

@@ -229,6 +229,15 @@ def nodes(identity: str) -> st.SearchStrategy[Node]:
         st.builds(
             Node, type=st.just(NodeType.WAIT), any_of=st.lists(TIMERS, min_size=1, max_size=3).map(tuple), **common
         ),
+        st.builds(
+            Node,
+            type=st.just(NodeType.INPUT),
+            schema=SCHEMAS,
+            assignees=st.lists(st.sampled_from(["ann", "bob"]), max_size=2).map(tuple),
+            timeout_ms=BOUNDS,
+            default=SMALL,
+            **common,
+        ),
         st.builds(Node, type=st.just(NodeType.END), status=st.sampled_from(ends), output=SMALL, message=TEXT, **common),
     )
 

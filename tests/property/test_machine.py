@@ -226,7 +226,7 @@ class Player:
         if self.live.starts_steps:
             assert self.offered == set(self.live.ready), "a ready step was lost, or one that is not was offered"
         if self.live.ending or self.live.ended_at:
-            assert (self.live.ready, self.live.waiting, self.live.asking) == ({}, 0, {})
+            assert (self.live.ready, self.live.waiting, self.live.asking) == ({}, {}, {})
         data = encode_events(turn.events)
         assert decode_events(data) == turn.events
         assert encode_events(decode_events(data)) == data

@@ -52,7 +52,7 @@ def read_inputs(file: Path | None, pairs: list[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not name or not equals:
             fail(f"an input is name=value, not {pair!r}")
-        found[name] = _value(name, text)
+        found[name] = read_value(name, text)
     return found
 
 
@@ -68,7 +68,7 @@ def _read_input_file(file: Path) -> dict[str, Any]:
     return found
 
 
-def _value(name: str, text: str) -> Any:  # noqa: ANN401 - a JSON value
+def read_value(name: str, text: str) -> Any:  # noqa: ANN401 - a JSON value
     """Return JSON as what it says, other text as it is; what begins like an object or a list was meant as one."""
     try:
         return read_json(text)

@@ -1,4 +1,4 @@
-"""``list``, ``show``, ``history``, ``pause`` and ``cancel``: what ran and what runs, also while an engine runs it."""
+"""Commands about executions: what ran and what runs, also while an engine runs it, and what to ask of that engine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from treadle import Client, ExecutionStatus, UnavailableError
-from treadle.cli.arguments import DEFAULT_DB, AsJson, Db, ExecutionId, need_file
-from treadle.cli.output import moment, note, run_async, say, show_event, show_json, show_state
+from treadle.cli.arguments import DEFAULT_DB, AsJson, Db, ExecutionId, Set, need_file, read_inputs, read_value
+from treadle.cli.output import fail, moment, note, run_async, say, show_event, show_json, show_state
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -93,6 +93,45 @@ def cancel(
         state = await client.state_manager.get_execution_state(execution_id)
         ends = f"cancelling; steps that still end: {state.in_flight}" if state.in_flight else "cancelling"
         say("cancelled" if state.status.is_terminal else ends)
+
+    _with_client(db, whole)
+
+
+def terminate(
+    execution_id: ExecutionId,
+    db: Db = DEFAULT_DB,
+    reason: Annotated[str, typer.Option(help="Recorded with the execution.")] = "",
+) -> None:
+    """Ask the engine that runs an execution to end it at once, whatever it does."""
+
+    async def whole(client: Client) -> None:
+        if not await client.terminate_execution(execution_id, reason):
+            await _say_it_ended(client, execution_id, "terminate")
+        say("terminated")
+
+    _with_client(db, whole)
+
+
+def submit(
+    execution_id: ExecutionId,
+    step: Annotated[str, typer.Argument(help="Id of the input node.")],
+    answer: Annotated[str | None, typer.Argument(help="The answer as JSON, or else text.")] = None,
+    inputs: Set = None,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Answer a step that asks a person; with -i the answer is an object."""
+    if (answer is None) is not bool(inputs):
+        fail("give one of them: an answer, or -i name=value")
+    data = read_inputs(None, inputs) if inputs else read_value("answer", answer or "")
+
+    async def whole(client: Client) -> None:
+        if await client.submit_input(execution_id, step, data):
+            say("answered")
+            return
+        state = await client.state_manager.get_execution_state(execution_id)
+        status = state.steps[step].status if step in state.steps else state.status
+        note(f"not taken: step {step!r} waits for no answer, it is {status.value}")
+        raise typer.Exit(HAD_ENDED)
 
     _with_client(db, whole)
 

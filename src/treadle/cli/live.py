@@ -32,6 +32,7 @@ ENDS: Final = {
     "TriggerPassed": StepStatus.COMPLETED,
     "StepPassed": StepStatus.COMPLETED,
     "WaitEnded": StepStatus.COMPLETED,
+    "InputGiven": StepStatus.COMPLETED,
     "EndReached": StepStatus.COMPLETED,
     "StepFailed": StepStatus.FAILED,
     "StepTimedOut": StepStatus.TIMED_OUT,
@@ -45,6 +46,7 @@ CHANGES: Final = {
     "StepStarted": StepStatus.RUNNING,
     "StepReady": StepStatus.WAITING,
     "WaitStarted": StepStatus.WAITING,
+    "InputAsked": StepStatus.WAITING,
     "StepPaused": StepStatus.PAUSED,
     "AttemptFailed": StepStatus.WAITING,
     "AttemptInterrupted": StepStatus.WAITING,
@@ -133,6 +135,8 @@ class LiveRun:
             line.began, line.took = line.began or event.at.timestamp(), None  # as `show`: all attempts and waits
         elif line.began and event.kind in ENDS:
             line.took = max(0.0, event.at.timestamp() - line.began)
+        if event.kind == "InputAsked":
+            line.error = "asks a person"
         if event.kind == "StepPaused":
             line.error = "needs " + clean(", ".join(event.data.get("missing", [])))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -87,6 +88,8 @@ def _more(event: HistoryEvent) -> str:
     if event.kind == "StepSkipped":
         missing = f", {data['missing']} is missing" if data.get("missing") else ""
         return f"by its {data.get('reason', 'join')}{missing}"
+    if event.kind == "InputAsked":
+        return f"answer with: treadle submit {shlex.quote(event.execution_id)} {shlex.quote(event.step)} ..."
     names = data.get("waiting_for") or data.get("missing") or []
     return str(data.get("error", {}).get("message", "")) or ", ".join(names) or str(data.get("reason", ""))
 

@@ -273,6 +273,14 @@ def read_class_names(value: JsonValue, spot: Spot) -> tuple[str, ...] | Unread:
     return tuple(one for one in names if isinstance(one, str))
 
 
+def read_names(value: JsonValue, spot: Spot) -> tuple[str, ...] | Unread:
+    """Take a list of names."""
+    if not isinstance(value, list):
+        return spot.wrong_type("a list of names", value)
+    read = [read_name(one, spot.below(place)) for place, one in enumerate(value)]
+    return tuple(one for one in read if isinstance(one, str))
+
+
 def read_join(value: JsonValue, spot: Spot) -> Join | Unread:
     """Take ``all``, ``every``, ``any`` or ``{at_least: n}``."""
     if isinstance(value, dict):

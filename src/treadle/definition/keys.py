@@ -28,6 +28,7 @@ from treadle.definition.fields import (
     read_ids,
     read_join,
     read_label,
+    read_names,
     read_object,
     read_order,
     read_schema,
@@ -131,7 +132,11 @@ def read_retry(value: JsonValue, spot: Spot) -> dict[str, Any] | Unread:
 
 _RETRY_FIELD: Final = Field("retry", read_retry, _RETRY, "What follows a failure.")
 _TIMEOUT_FIELD: Final = Field(
-    "timeout_ms", read_bound, _DURATION, "Bound of one attempt, in real time; 0 for none.", key="timeout"
+    "timeout_ms",
+    read_bound,
+    _DURATION,
+    "Bound of one attempt, in real time, or of how long an input waits for its answer; 0 for none.",
+    key="timeout",
 )
 
 DEFAULTS_KEYS: Final = table(_TIMEOUT_FIELD, _RETRY_FIELD)
@@ -171,6 +176,9 @@ CONFIG_KEYS: Final = table(
     Field("duration", read_wait, _WAIT, "Of a wait: how long, on the execution's clock."),
     Field("until", read_time, _TEXT, "Of a wait: a time with its zone, by the wall clock."),
     Field("any_of", read_timers, _TIMERS, "Of a wait: several of `duration` and `until`; the first ends it."),
+    Field("schema", read_schema, _JSON_SCHEMA, "Of an input: JSON Schema of the answer."),
+    Field("assignees", read_names, {"type": "array", "items": _NAME}, "Of an input: who may answer."),
+    Field("default", read_anything, _SOMETHING, "Of an input: the answer where none came within its `timeout`."),
     Field("status", read_end_status, {"enum": list(END_STATUSES)}, "Of an end: how the execution ends."),
     Field(
         "output", read_anything, _SOMETHING, "Of an end: the output of the execution; text may hold `${expression}`."
@@ -195,6 +203,9 @@ BELONGS_TO: Final[dict[str, NodeType]] = {
     "duration": NodeType.WAIT,
     "until": NodeType.WAIT,
     "any_of": NodeType.WAIT,
+    "schema": NodeType.INPUT,
+    "assignees": NodeType.INPUT,
+    "default": NodeType.INPUT,
     "status": NodeType.END,
     "output": NodeType.END,
     "message": NodeType.END,
@@ -205,7 +216,6 @@ OF_ACTIONS: Final = (
     "service",
     "action",
     "parameters",
-    "timeout_ms",
     "total_timeout_ms",
     "retry",
     "max_interruptions",

@@ -53,6 +53,7 @@ _SHAPES: Final = {
     NodeType.SWITCH: ("{", "}"),
     NodeType.SET: ("[/", "/]"),
     NodeType.WAIT: ("{{", "}}"),
+    NodeType.INPUT: ("[\\", "\\]"),
     NodeType.END: ("(((", ")))"),
 }
 

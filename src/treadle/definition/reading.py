@@ -237,6 +237,10 @@ def _check_type(fields: dict[str, Any], entries: dict[str, Entry], spot: Spot) -
     if "type" in entries and "type" not in fields:
         return  # which was reported
     calls = kind in (NodeType.ACTION, NodeType.TRIGGER)
+    if "timeout_ms" in entries and not calls and kind is not NodeType.INPUT:
+        at = entries["timeout_ms"].at
+        message = f"{quoted(str(at[-1]))} belongs to a node of type action or input, not {kind.value}"
+        spot.error("misplaced_key", message, *at, on_key=True)
     for name, entry in entries.items():
         of = BELONGS_TO.get(name, kind if calls or name not in OF_ACTIONS else NodeType.ACTION)
         if of is not kind:

@@ -93,7 +93,10 @@ def _type_rules() -> Iterator[Schema]:
         yield {"if": _has(CONFIG_FIELDS[name].spellings[0]), "then": _is(kind)}
     for name in OF_ACTIONS:
         for key in CONFIG_FIELDS[name].spellings:
-            yield {"if": _is(NodeType.SWITCH, NodeType.SET, NodeType.WAIT, NodeType.END), "then": {"not": _has(key)}}
+            yield {
+                "if": _is(NodeType.SWITCH, NodeType.SET, NodeType.WAIT, NodeType.INPUT, NodeType.END),
+                "then": {"not": _has(key)},
+            }
     for kind, names in NEEDS.items():
         yield {"if": _is(kind), "then": {"oneOf": [_has(CONFIG_FIELDS[name].spellings[0]) for name in names]}}
 

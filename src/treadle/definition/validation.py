@@ -207,6 +207,7 @@ class _Check:
         for _, node, origin in self._nodes():
             self._schema(node.input_schema, origin, "input_schema")
             self._schema(node.output_schema, origin, "output_schema")
+            self._schema(node.schema, origin, "schema")
 
     def _schema(self, schema: JsonValue, origin: Origin, name: str) -> None:
         if schema is None or schema is True or not schema:
@@ -292,6 +293,8 @@ def _other_templates(node: Node) -> Iterator[tuple[str, JsonValue]]:
     match node.type:
         case NodeType.SET:
             yield "values", node.values
+        case NodeType.INPUT:
+            yield "default", node.default
         case NodeType.END:
             yield from (("output", node.output), ("message", node.message))
         case NodeType.WAIT:

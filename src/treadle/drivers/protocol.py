@@ -110,8 +110,20 @@ class Driver(Reads, Protocol):
             ValidationError: The merged input breaks the workflow's ``input_schema``; nothing changed.
         """
 
-    async def cancel(self, execution_id: str, reason: str) -> bool:
-        """Begin to cancel; False if the execution has ended. Durable on return, CANCELLED a little later."""
+    async def cancel(self, execution_id: str, reason: str, *, at_once: bool = False) -> bool:
+        """Begin to cancel; False if the execution has ended. Durable on return, CANCELLED a little later.
+
+        ``at_once``: it is CANCELLED on return; what runs is cancelled, and what comes of it is ignored.
+        """
+
+    async def submit(self, execution_id: str, step: str, data: Raw) -> bool:
+        """Answer an input node; False if it does not wait for an answer (any more). Durable on return.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+            ConflictError: The step is no input node.
+            ValidationError: The answer breaks the node's schema; nothing changed.
+        """
 
     async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:
         """Return the state once the execution has ended or (unless ``until_ended``) rests in PAUSED."""

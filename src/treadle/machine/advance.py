@@ -19,9 +19,9 @@ from treadle.machine.plan import OnMissingInput
 from treadle.machine.retry import backoff_ms
 from treadle.machine.routing import fail, move_reached, route
 from treadle.machine.state import EXECUTION_TIMEOUT, RETRY, WAIT
-from treadle.machine.transitions import COMPLETED, RUNNING
+from treadle.machine.transitions import COMPLETED, RUNNING, WAITING
 from treadle.machine.turn import Turn
-from treadle.model import ExecutionStatus, StepError
+from treadle.model import ExecutionStatus, NodeType, StepError
 from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
@@ -247,15 +247,38 @@ def _fire(turn: Turn, timers: list[Timer], now: int, at: int) -> None:
 def _due(turn: Turn, timer: Timer, at: int) -> None:
     _, kind, index, number = timer
     if kind == WAIT:
-        node = turn.state.plan.nodes[index]
-        turn.emit(e.WaitEnded(step=node.id, timer=number, at=at))
-        route(turn, node.on_success, at)
+        _wait_is_over(turn, turn.state.plan.nodes[index], number, at)
     elif kind == EXECUTION_TIMEOUT:
         pass_deadline(turn, at)
     elif kind == RETRY:
         turn.emit(e.StepReady(step=turn.state.plan.nodes[index].id, at=at))
     elif not turn.state.cancels_in_flight:
         _total_timeout(turn, turn.state.plan.nodes[index], at)
+
+
+def _wait_is_over(turn: Turn, node: PlanNode, timer: int, at: int) -> None:
+    if node.node.type is NodeType.WAIT:
+        turn.emit(e.WaitEnded(step=node.id, timer=timer, at=at))
+    elif (default := turn.state.root.defaults.get(node.index)) is not None:
+        turn.emit(e.InputGiven(step=node.id, output=default, is_default=True, at=at))
+    else:
+        seconds = (node.node.timeout_ms or 0) / 1000
+        message = f"nobody answered within {seconds:g} s"
+        fail(turn, node, StepError(type="StepTimeout", message=message, step=node.id), at, attempt=0, timed_out=True)
+        return
+    route(turn, node.on_success, at)
+
+
+def _input_submitted(turn: Turn, one: i.InputSubmitted) -> bool:
+    if _is_repeated(turn, one.request):
+        return True
+    state, node = turn.state, turn.node(one.step)
+    is_asked = node is not None and node.node.type is NodeType.INPUT and state.root.phases[node.index] == WAITING
+    if node is None or not is_asked:
+        return False
+    turn.emit(e.InputGiven(step=one.step, output=one.output, request=one.request, at=one.at))
+    route(turn, node.on_success, one.at)
+    return True
 
 
 def _total_timeout(turn: Turn, node: PlanNode, at: int) -> None:
@@ -304,6 +327,9 @@ def _cancel_execution_requested(turn: Turn, one: i.CancelExecutionRequested) -> 
         cancel(turn, one.reason, one.request, one.at)
     else:
         _note(turn, one)
+    if one.at_once:
+        for step in list(state.in_flight):
+            turn.emit(e.StepCancelled(step=step, at=one.at))
     return True
 
 
@@ -327,5 +353,6 @@ _TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {
     i.PauseRequested: _pause_requested,
     i.ResumeRequested: _resume_requested,
     i.CancelExecutionRequested: _cancel_execution_requested,
+    i.InputSubmitted: _input_submitted,
 }
 """One function for each input. ``Any``: the table pairs each class with the function that takes it."""

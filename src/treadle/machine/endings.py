@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.errors import ValidationError
 from treadle.machine import events as e
-from treadle.machine.state import RETRY, WAIT
 from treadle.machine.transitions import PENDING
 from treadle.model import ExecutionStatus, StepError
 from treadle.values import encode_payload
@@ -68,9 +67,7 @@ def pause_for_input(turn: Turn, at: int) -> None:
 def _cancel_waiting(turn: Turn, at: int) -> None:
     """Cancel what has not started or waits; what was never reached stays pending."""
     state = turn.state
-    timers = (timer for timer in (*state.timers, *state.wall_timers) if timer[1] in (RETRY, WAIT))
-    waiting = dict.fromkeys(state.plan.nodes[timer[2]].id for timer in timers if state.is_live(timer))
-    for step in [*state.ready, *waiting, *state.asking]:
+    for step in [*state.ready, *state.waiting, *state.asking]:
         turn.emit(e.StepCancelled(step=step, at=at))
 
 

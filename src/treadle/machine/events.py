@@ -125,6 +125,33 @@ class WaitEnded(Event, frozen=True):
     timer: int = 0
 
 
+class InputAsked(Event, frozen=True):
+    """The step waits for the answer of a person.
+
+    Attributes:
+        due: When it gives up, on the execution's clock, in milliseconds since the epoch; 0 for never.
+        default: The answer then; ``ABSENT`` for none, and then the step times out.
+    """
+
+    step: str
+    due: int = 0
+    default: Raw = ABSENT
+
+
+class InputGiven(Event, frozen=True):
+    """The answer is there, and the step is done.
+
+    Attributes:
+        output: The answer.
+        is_default: Nobody answered in time.
+    """
+
+    step: str
+    output: Raw
+    is_default: bool = False
+    request: str = ""
+
+
 class EndReached(Event, frozen=True):
     """An end node was reached: what runs is cancelled, and the execution ends as it says.
 
@@ -343,6 +370,8 @@ AnyEvent: TypeAlias = (
     | StepPassed
     | WaitStarted
     | WaitEnded
+    | InputAsked
+    | InputGiven
     | EndReached
     | AttemptFailed
     | AttemptInterrupted

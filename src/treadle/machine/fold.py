@@ -258,7 +258,7 @@ def _end(state: State, status: ExecutionStatus, at: int) -> None:
 def _step_ready(state: State, event: e.StepReady) -> None:
     index = _find(state, event.step)
     if state.root.phases[index] == WAITING:
-        state.waiting -= 1
+        state.waiting.pop(event.step, None)
     state.root.move(index, READY)
     state.make_ready(event.step)
 
@@ -313,7 +313,7 @@ def _wait_started(state: State, event: e.WaitStarted) -> None:
     scope = state.root
     scope.move(index, WAITING)
     scope.started_at[index] = event.at
-    state.waiting += 1
+    state.waiting[event.step] = None
     for number, due in event.due:
         heapq.heappush(state.timers, (due, WAIT, index, number))
     for number, due in event.until:
@@ -330,6 +330,29 @@ def _wait_ended(state: State, event: e.WaitEnded) -> None:
     _route(state, node.on_success)
 
 
+def _input_asked(state: State, event: e.InputAsked) -> None:
+    index = _find(state, event.step)
+    scope = state.root
+    scope.move(index, WAITING)
+    scope.started_at[index] = event.at
+    state.waiting[event.step] = None
+    if event.default is not e.ABSENT:
+        scope.defaults[index] = event.default
+    if event.due:
+        heapq.heappush(state.timers, (event.due, WAIT, index, 0))
+
+
+def _input_given(state: State, event: e.InputGiven) -> None:
+    index = _find(state, event.step)
+    scope = state.root
+    _leave(state, index, event.step)
+    scope.end(index, COMPLETED, event.at)
+    scope.defaults.pop(index, None)
+    scope.outputs[index] = event.output
+    _remember(state, event.request)
+    _route(state, scope.plan.nodes[index].on_success)
+
+
 def _end_reached(state: State, event: e.EndReached) -> None:
     index = _find(state, event.step)
     scope = state.root
@@ -344,7 +367,7 @@ def _attempt_failed(state: State, event: e.AttemptFailed) -> None:
     scope = state.root
     scope.move(index, WAITING)
     state.in_flight.pop(event.step, None)
-    state.waiting += 1
+    state.waiting[event.step] = None
     scope.failures[index] = scope.failures.get(index, 0) + 1
     scope.errors[index] = event.error
     heapq.heappush(state.timers, (event.due, RETRY, index, event.attempt))
@@ -382,7 +405,7 @@ def _leave(state: State, index: int, step: str) -> None:
     elif phase == READY:
         state.ready.pop(step, None)
     elif phase == WAITING:
-        state.waiting -= 1
+        state.waiting.pop(step, None)
     elif phase == PAUSED:
         state.asking.pop(step, None)
 
@@ -445,6 +468,8 @@ _APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     e.StepPassed: _step_passed,
     e.WaitStarted: _wait_started,
     e.WaitEnded: _wait_ended,
+    e.InputAsked: _input_asked,
+    e.InputGiven: _input_given,
     e.EndReached: _end_reached,
     e.AttemptFailed: _attempt_failed,
     e.AttemptInterrupted: _attempt_interrupted,

@@ -90,9 +90,18 @@ class ResumeRequested(Input, frozen=True):
 
 
 class CancelExecutionRequested(Input, frozen=True):
-    """Cancel what runs and end."""
+    """Cancel what runs and end; ``at_once`` without waiting for what runs."""
 
     reason: str = ""
+    request: str = ""
+    at_once: bool = False
+
+
+class InputSubmitted(Input, frozen=True):
+    """A person's answer to the input node ``step``, already checked."""
+
+    step: str
+    output: Raw
     request: str = ""
 
 
@@ -106,4 +115,5 @@ AnyInput: TypeAlias = (
     | PauseRequested
     | ResumeRequested
     | CancelExecutionRequested
+    | InputSubmitted
 )

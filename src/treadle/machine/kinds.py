@@ -76,6 +76,16 @@ def _milliseconds(turn: Turn, timer: PlanTimer) -> int:
     return found
 
 
+def _input(turn: Turn, node: PlanNode, at: int) -> bool:
+    timeout = node.node.timeout_ms
+    default = e.ABSENT
+    if node.default is not None:
+        default = encode_payload(node.default.resolve(turn.names), turn.state.plan.limits)
+    due = 0 if timeout is None else turn.state.clock(at) + timeout
+    turn.emit(e.InputAsked(step=node.id, due=due, default=default, at=at))
+    return False
+
+
 def _end(turn: Turn, node: PlanNode, at: int) -> bool:
     end(turn, node, at)
     return False
@@ -87,5 +97,6 @@ _ENTER: Final[dict[NodeType, Enter]] = {
     NodeType.SWITCH: _switch,
     NodeType.SET: _set,
     NodeType.WAIT: _wait,
+    NodeType.INPUT: _input,
     NodeType.END: _end,
 }

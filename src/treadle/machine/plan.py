@@ -113,6 +113,7 @@ class PlanNode:
         need: Active connections that meet the join; 0 for ``all``, which waits until every one is decided.
         outgoing: Outgoing connections in document order.
         constant: Encoded parameters where they hold no expression, else None.
+        default: The answer to an input where none came in time; None for none.
         values: What a set computes.
         timers: What a wait waits for.
         output: What an end gives; None for nothing.
@@ -123,6 +124,7 @@ class PlanNode:
         "action",
         "condition",
         "constant",
+        "default",
         "id",
         "indegree",
         "index",
@@ -152,6 +154,7 @@ class PlanNode:
         )
         self.values = compile_template(node.values) if node.type is NodeType.SET else _NO_TEMPLATE
         self.timers: tuple[PlanTimer, ...] = tuple(map(PlanTimer, node.timers)) if node.type is NodeType.WAIT else ()
+        self.default: Template | None = None if node.default is None else compile_template(node.default)
         self.output: Template | None = None if node.output is None else compile_template(node.output)
         self.message: Template | None = compile_template(node.message) if node.message else None
         self.indegree = 0

@@ -44,6 +44,7 @@ class Scope:
         "agenda",
         "attempts",
         "connections",
+        "defaults",
         "ended_at",
         "errors",
         "failures",
@@ -77,6 +78,7 @@ class Scope:
         self.interruptions: dict[int, int] = {}
         self.parameters: dict[int, Raw] = {}
         self.handled: dict[int, str] = {}
+        self.defaults: dict[int, Raw] = {}
         self.values: dict[int, JsonValue] = {}
         # Nodes that the counters have met or lost and that the machine has not moved yet; empty between turns.
         self.agenda: list[int] = []
@@ -131,7 +133,7 @@ class State:
         ready: Steps that need only a slot, in the order in which they became ready.
         fresh: Those that became ready in this turn; empty between turns.
         asking: Names of the missing inputs, by key of the step that asks.
-        waiting: How many steps wait, between attempts or because that is what they do.
+        waiting: Steps that wait, between attempts or because that is what they do, in the order in which they began.
         last_at: Time of the last event; the next one is not before it.
         timers: Heap of those due on the execution's clock; may hold some that no longer count.
         wall_timers: Heap of those due by the wall clock, as ``timers``.
@@ -192,7 +194,7 @@ class State:
         self.ready: dict[str, None] = {}
         self.fresh: list[str] = []
         self.asking: dict[str, tuple[str, ...]] = {}
-        self.waiting = 0
+        self.waiting: dict[str, None] = {}
         self.timers: list[Timer] = []
         self.wall_timers: list[Timer] = []
         self.paused_ms = 0

@@ -29,6 +29,9 @@ ANSWERS_KEPT_SECONDS: Final = 3_600
 """An answer that nobody fetched is removed after this."""
 
 
+_NULL: Final = Raw(b"null")
+
+
 class Letter(Struct, frozen=True, forbid_unknown_fields=True):
     """A command to the engine.
 
@@ -37,14 +40,18 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         execution_id: With which execution.
         request: Names this command, so that it counts once.
         inputs: JSON object for ``resume``; empty for none.
-        reason: For ``cancel``.
+        reason: For ``cancel`` and ``terminate``.
+        step: For ``submit``.
+        data: For ``submit``: the answer.
     """
 
-    verb: Literal["pause", "resume", "cancel"]
+    verb: Literal["pause", "resume", "cancel", "terminate", "submit"]
     execution_id: str
     request: str
     inputs: dict[str, Raw] = {}
     reason: str = ""
+    step: str = ""
+    data: Raw = _NULL
 
 
 class Reply(Struct, frozen=True):

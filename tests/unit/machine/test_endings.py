@@ -108,7 +108,7 @@ def test_halting_cancels_what_waits_leaves_what_was_never_reached_and_lets_attem
         "after_flies": "PENDING",
         "after_a": "PENDING",
     }
-    assert (one.seen.waiting_for, one.state.ready, one.state.waiting) == ((), {}, 0)
+    assert (one.seen.waiting_for, one.state.ready, one.state.waiting) == ((), {}, {})
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from msgspec import Raw
 
 from treadle.machine import events as e
+from treadle.machine import inputs as i
 from treadle.machine.commands import CancelStep
 from treadle.model import Connection, ExecutionStatus, Node, NodeType, RetryPolicy, StepError, SwitchMode, Timer
 
@@ -214,6 +215,110 @@ def test_an_execution_pauses_for_input_only_once_its_waits_are_over(case: Any) -
     assert one.time(100).kinds == ["WaitEnded w", "ExecutionPaused"]
 
 
+# -- input
+
+
+def asks(name: str, **fields: Any) -> Node:
+    return Node(name, type=NodeType.INPUT, **fields)
+
+
+def answers(case: Any, step: str, output: bytes, request: str = "") -> Any:
+    return case.when(i.InputSubmitted(step=step, output=Raw(output), request=request, at=case.at))
+
+
+def test_an_input_waits_for_its_answer_which_is_its_output(case: Any) -> None:
+    one = case([asks("q"), "a"], ["q>a"]).created()
+    assert one.turn.events[2:] == [e.InputAsked(step="q", at=T)]
+    assert (one.statuses["q"], one.seen.status.value, one.state.wake_at()) == ("WAITING", "RUNNING", None)
+    answers(one, "q", b'{"ok":true}', "r").gives(
+        e.InputGiven(step="q", output=Raw(b'{"ok":true}'), request="r", at=T), ready=["a"], accepted=[True]
+    )
+    assert one.seen.steps["q"].output == {"ok": True}
+
+
+def test_of_two_answers_one_counts_and_the_same_request_is_accepted_again(case: Any) -> None:
+    one = answers(case([asks("q"), "a"], ["q>a"]).created(), "q", b"1", "r")
+    answers(one, "q", b"1", "r").gives_nothing(True)
+    answers(one, "q", b"2", "s").gives_nothing(False)
+    assert one.seen.steps["q"].output == 1
+
+
+@pytest.mark.parametrize("step", ["a", "later", "nobody"])
+def test_an_answer_to_a_step_that_asks_nothing_is_not_taken(case: Any, step: str) -> None:
+    answers(case(["a", asks("later")], ["a>later"]).created(), step, b"1").gives_nothing(False)
+
+
+def test_an_input_that_nobody_answers_in_time_takes_its_default(case: Any) -> None:
+    node = asks("q", timeout_ms=100, default={"ok": "${input.x}"})
+    one = case([node, "a"], ["q>a"]).created({"x": 3})
+    assert one.turn.events[2:] == [e.InputAsked(step="q", due=T + 100, default=Raw(b'{"ok":3}'), at=T)]
+    one.time(100).gives(e.InputGiven(step="q", output=Raw(b'{"ok":3}'), is_default=True, at=T + 100), ready=["a"])
+    answers(one, "q", b"1").gives_nothing(False)
+
+
+def test_an_input_without_a_default_times_out_and_that_can_be_handled(case: Any) -> None:
+    late = [Connection("q", "late", outcome="failure")]
+    one = case([asks("q", timeout_ms=100), "late"], late).created().wait(60).pause().wait(500).resume()
+    assert one.time(39).turn.events == []
+    assert one.time(1).kinds == ["StepTimedOut q", "FailureHandled q"]
+    assert [ready.step for ready in one.turn.ready] == ["late"]
+    alone = case([asks("q", timeout_ms=1_500)]).created().time(1_500)
+    assert (alone.seen.status.value, alone.seen.error.type) == ("FAILED", "StepTimeout")
+    assert alone.seen.error.message == "nobody answered within 1.5 s"
+
+
+def test_an_answer_is_taken_while_the_execution_is_paused_and_nothing_starts(case: Any) -> None:
+    one = case([asks("q"), "a"], ["q>a"]).created().pause()
+    assert answers(one, "q", b"1").turn.ready == ()
+    one.resume().gives(e.ExecutionResumed(at=T), ready=["a"])
+
+
+def test_an_answer_that_comes_while_the_execution_ends_is_not_taken(case: Any) -> None:
+    one = case([asks("q"), "b"]).given().cancel()
+    assert one.statuses["q"] == "CANCELLED"
+    answers(one, "q", b"1").gives_nothing(False)
+
+
+def test_the_time_for_an_answer_is_counted_on_the_clock_of_the_execution(case: Any) -> None:
+    one = case(["a", asks("q", timeout_ms=100)], ["a>q"]).given().pause().wait(1_000).resume().returned("a")
+    assert one.turn.events[1] == e.InputAsked(step="q", due=T + 100, at=T + 1_000)
+
+
+def test_an_answer_counts_for_nothing_once_the_execution_halts(case: Any) -> None:
+    """What waits is cancelled by a halt in the same turn, so an answer never meets a step that still asks."""
+    one = case([asks("q"), Node("b", action="act", retry=RetryPolicy(max_attempts=1)), "c"]).given()
+    submitted = i.InputSubmitted(step="q", output=Raw(b"1"), at=T)
+    error = StepError(type="RuntimeError", message="no", attempt=1, step="b")
+    one.when(i.ActionRaised(step="b", attempt=1, error=error, at=T), submitted)
+    assert (one.turn.accepted, one.statuses["q"]) == ([True, False], "CANCELLED")
+
+
+# -- ended at once
+
+
+def test_ending_at_once_waits_for_nothing_that_runs(case: Any) -> None:
+    one = case(["a", asks("q"), waits("w", duration=9)]).given()
+    one.when(i.CancelExecutionRequested(at=T, reason="now", at_once=True))
+    assert one.kinds == [
+        "CancelRequested",
+        "StepCancelled q",
+        "StepCancelled w",
+        "StepCancelled a",
+        "ExecutionCancelled",
+    ]
+    assert one.turn.commands == [CancelStep("a", 1)]
+    assert one.seen.error.message == "now"
+    one.returned("a", 1, attempt=1).gives_nothing(False)
+
+
+def test_a_cancel_that_takes_long_can_be_ended_at_once(case: Any) -> None:
+    one = case(["a", "b"]).given().cancel("slowly").cancelled("b")
+    one.when(i.CancelExecutionRequested(at=T, at_once=True))
+    assert one.kinds == ["StepCancelled a", "ExecutionCancelled"]
+    assert one.seen.error.message == "slowly"
+    one.when(i.CancelExecutionRequested(at=T, at_once=True)).gives_nothing(False)
+
+
 # -- end
 
 BOOM = StepError(type="EndReached", message="no more", step="e")
@@ -274,7 +379,7 @@ def test_an_end_whose_output_cannot_be_computed_fails(case: Any) -> None:
     assert one.seen.error.message.startswith("end: ")
 
 
-@pytest.mark.parametrize("node", [switch("n"), computes("n", 1), waits("n", duration=5), ends("n")])
+@pytest.mark.parametrize("node", [switch("n"), computes("n", 1), waits("n", duration=5), asks("n"), ends("n")])
 def test_every_type_has_a_condition_and_a_join_of_its_own(case: Any, node: Node) -> None:
     from msgspec.structs import replace
 

@@ -269,7 +269,7 @@ def test_the_total_timeout_ends_a_step_that_waits_between_attempts(case: Any) ->
         e.ExecutionHalted(error=total_error(1), at=T + 50),
         e.ExecutionFailed(error=total_error(1), at=T + 50),
     )
-    assert (one.statuses, one.state.waiting) == ({"a": "TIMED_OUT"}, 0)
+    assert (one.statuses, one.state.waiting) == ({"a": "TIMED_OUT"}, {})
 
 
 def test_the_total_timeout_ends_a_step_that_waits_for_a_slot_again(case: Any) -> None:

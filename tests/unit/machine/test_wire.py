@@ -86,6 +86,13 @@ WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
     (e.WaitStarted(step="a", due=((0, 5), (2, 7)), at=T), {"step": "a", "due": [[0, 5], [2, 7]]}),
     (e.WaitStarted(step="a", until=((1, 9),), at=T), {"step": "a", "until": [[1, 9]]}),
     (e.WaitEnded(step="a", at=T), {"step": "a"}),
+    (e.InputAsked(step="a", at=T), {"step": "a"}),
+    (e.InputAsked(step="a", due=5, default=Raw(b"1"), at=T), {"step": "a", "due": 5, "default": 1}),
+    (e.InputGiven(step="a", output=Raw(b"{}"), at=T), {"step": "a", "output": {}}),
+    (
+        e.InputGiven(step="a", output=Raw(b"1"), is_default=True, request="r", at=T),
+        {"step": "a", "output": 1, "is_default": True, "request": "r"},
+    ),
     (e.WaitEnded(step="a", timer=1, at=T), {"step": "a", "timer": 1}),
     (e.EndReached(step="a", status=ExecutionStatus.COMPLETED, at=T), {"step": "a", "status": "COMPLETED"}),
     (

@@ -15,16 +15,18 @@ from treadle.drivers.local.recovery import Plans
 from treadle.drivers.local.remote import RemoteCommands
 from treadle.drivers.local.resident import Resident
 from treadle.drivers.local.turns import TurnLoop
-from treadle.errors import ConflictError, StoreError, ValidationError
+from treadle.errors import ConflictError, NotFoundError, StoreError, ValidationError
 from treadle.feed import Feed
 from treadle.machine import State, snapshot
 from treadle.machine.inputs import (
     CancelExecutionRequested,
+    InputSubmitted,
     PauseRequested,
     ResumeRequested,
     StartRequested,
     TimeReached,
 )
+from treadle.model import NodeType
 from treadle.store.inbox import Inbox
 from treadle.store.protocol import Filter
 from treadle.values import PayloadError, decode_payload, encode_payload
@@ -204,11 +206,37 @@ class LocalDriver(LogReads):
         asked = ResumeRequested(inputs=inputs, request=request or uuid.uuid4().hex, at=resident.now_ms())
         return await self._turns.ask(resident, asked)
 
-    async def cancel(self, execution_id: str, reason: str, request: str = "") -> bool:
-        """Begin to cancel."""
+    async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
+        """Answer an input node."""
+        resident = await self._resident(execution_id)
+        self._check_answer(resident, step, data)
+        request = request or uuid.uuid4().hex
+        asked = InputSubmitted(step=step, output=data, request=request, at=resident.now_ms())
+        return await self._turns.ask(resident, asked)
+
+    def _check_answer(self, resident: Resident, step: str, data: Raw) -> None:
+        state = resident.state
+        index = state.plan.index.get(step)
+        if index is None:
+            raise NotFoundError("step", step)
+        node = state.plan.nodes[index].node
+        if node.type is not NodeType.INPUT:
+            message = (
+                f"step {step!r} asks nobody: it is of type {node.type.value}; a missing input is given by resuming"
+            )
+            raise ConflictError(message, resident.id, state.status.value)
+        if node.schema is not None:
+            from treadle.schemas import compile_schema  # loaded only where a workflow has a schema
+
+            problems = compile_schema(node.schema).problems(decode_payload(data), step)
+            if problems:
+                raise ValidationError("; ".join(str(one) for one in problems), problems)
+
+    async def cancel(self, execution_id: str, reason: str, request: str = "", *, at_once: bool = False) -> bool:
+        """Begin to cancel, or (``at_once``) end without waiting for what runs."""
         resident = await self._resident(execution_id)
         request = request or uuid.uuid4().hex
-        asked = CancelExecutionRequested(reason=reason, request=request, at=resident.now_ms())
+        asked = CancelExecutionRequested(reason=reason, request=request, at_once=at_once, at=resident.now_ms())
         return await self._turns.ask(resident, asked)
 
     def _check_inputs(self, resident: Resident, inputs: Raw) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from treadle.errors import NotFoundError, QuarantineError, StoreError, TreadleError, ValidationError
+from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, TreadleError, ValidationError
 from treadle.store.inbox import Inbox, Letter, Reply
 from treadle.values import PayloadError, decode_payload, encode_payload
 
@@ -36,8 +36,11 @@ class Verbs(Protocol):
     async def resume(self, execution_id: str, inputs: Raw | None, request: str = "") -> bool:
         """Go on."""
 
-    async def cancel(self, execution_id: str, reason: str, request: str = "") -> bool:
-        """Begin to cancel."""
+    async def cancel(self, execution_id: str, reason: str, request: str = "", *, at_once: bool = False) -> bool:
+        """Begin to cancel, or end at once."""
+
+    async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
+        """Answer an input node."""
 
 
 class RemoteCommands:
@@ -98,7 +101,7 @@ class RemoteCommands:
             return None
         try:
             return Reply(accepted=await self._carry_out(letter))
-        except (NotFoundError, ValidationError, QuarantineError) as error:
+        except (NotFoundError, ConflictError, ValidationError, QuarantineError) as error:
             return Reply(accepted=False, code=error.code, message=str(error))
 
     async def _carry_out(self, letter: Letter) -> bool:
@@ -110,6 +113,12 @@ class RemoteCommands:
                 return await self._verbs.resume(letter.execution_id, inputs, letter.request)
             case "cancel":
                 return await self._verbs.cancel(letter.execution_id, letter.reason, letter.request)
+            case "terminate":
+                return await self._verbs.cancel(letter.execution_id, letter.reason, letter.request, at_once=True)
+            case "submit":
+                data = self._checked({"answer": letter.data})
+                answer = encode_payload(decode_payload(data)["answer"], self._settings)
+                return await self._verbs.submit(letter.execution_id, letter.step, answer, letter.request)
 
     def _checked(self, inputs: dict[str, Raw]) -> Raw:
         try:
