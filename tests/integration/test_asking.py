@@ -133,20 +133,22 @@ async def test_another_process_answers_and_ends_through_the_inbox(tmp_path: Path
             WorkflowEngine(store=tmp_path / "log.db", actions=work.actions, settings=settings) as engine,
             Client(tmp_path / "log.db") as client,
         ):
-            await engine.start_workflow(APPROVAL, execution_id="one")
-            await engine.start_workflow(HOLDS, execution_id="two")
-            await work.started.wait()
-            with pytest.raises(ValidationError, match="ask.ok"):
-                await client.submit_input("one", "ask", {"ok": 1})
-            with pytest.raises(ConflictError, match="asks nobody"):
-                await client.submit_input("one", "pay", 1)
-            with pytest.raises(NotFoundError, match="no step named 'nobody'"):
-                await client.submit_input("one", "nobody", 1)
-            assert await client.submit_input("one", "ask", {"ok": True}) is True
-            assert (await engine.wait("one")).status is ExecutionStatus.COMPLETED
-            assert await client.terminate_execution("two", "enough") is True
-            assert (await engine.wait("two", timeout=5)).status is ExecutionStatus.CANCELLED
-            work.gate.set()
+            try:
+                await engine.start_workflow(APPROVAL, execution_id="one")
+                await engine.start_workflow(HOLDS, execution_id="two")
+                await work.started.wait()
+                with pytest.raises(ValidationError, match="ask.ok"):
+                    await client.submit_input("one", "ask", {"ok": 1})
+                with pytest.raises(ConflictError, match="asks nobody"):
+                    await client.submit_input("one", "pay", 1)
+                with pytest.raises(NotFoundError, match="no step named 'nobody'"):
+                    await client.submit_input("one", "nobody", 1)
+                assert await client.submit_input("one", "ask", {"ok": True}) is True
+                assert (await engine.wait("one")).status is ExecutionStatus.COMPLETED
+                assert await client.terminate_execution("two", "enough") is True
+                assert (await engine.wait("two", timeout=5)).status is ExecutionStatus.CANCELLED
+            finally:
+                work.gate.set()  # a test that fails must not wait for the grace
 
 
 def _treadle(folder: Path, *words: str) -> tuple[int, str, str]:
