@@ -14,9 +14,16 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import treadle
 from core.references import has_references
-from core.workflow_graph import build_execution_graph, step_of_node
+from core.workflow_graph import (
+    ACTION,
+    between,
+    build_execution_graph,
+    keys_of,
+    known_connections,
+    load_workflow,
+    step_of_node,
+)
 from treadle.expressions import MISSING, Record
 from treadle.machine import OnMissingInput
 from treadle.machine import compile as compile_plan
@@ -62,21 +69,22 @@ def translate_chain(steps: Iterable[Step]) -> Definition:
         treadle.ValidationError: A step's ``retry`` cannot be read.
     """
     ordered = sorted(steps, key=lambda step: step.get("sequence_order", 0))
-    keyed = {f"s{place}": step for place, step in enumerate(ordered)}
+    keyed = dict(zip(keys_of(range(len(ordered))).values(), ordered, strict=True))
     nodes = [_node(key, step) for key, step in keyed.items()]
     for node, step in zip(nodes, ordered, strict=True):
         node["on_skip"] = "pass"
         if _is_conditional(step):
             node["condition"] = f"input.conditions.{node['id']}"
     connections = [{"source": before, "target": after} for before, after in pairwise(keyed)]
-    return Definition(_plan(nodes, connections), keyed, is_chain=True)
+    return Definition(_plan(nodes, connections, {}), keyed, is_chain=True)
 
 
 def translate_graph(workflow: WorkflowData, execution_id: str) -> Definition:
     """Return the definition of nodes that run as soon as all their connections are active, in parallel.
 
     Raises:
-        treadle.ValidationError: The connections hold a cycle, or a step's ``retry`` cannot be read.
+        ValueError: The connections hold a cycle.
+        treadle.ValidationError: A step's ``retry`` cannot be read.
     """
     nodes_are_steps = not workflow.get("nodes")
     graph = build_execution_graph(workflow | {"nodes": workflow.get("steps")} if nodes_are_steps else workflow)
@@ -85,17 +93,17 @@ def translate_graph(workflow: WorkflowData, execution_id: str) -> Definition:
         (node if nodes_are_steps else step_of_node(node, place + 1)) | known
         for place, node in enumerate(graph["nodes"].values())
     ]
-    keys = {step["id"]: f"s{place}" for place, step in enumerate(steps)}
+    keys = keys_of(step["id"] for step in steps)
     nodes = [_node(keys[step["id"]], step) | {"join": "every"} for step in steps]
     connections: list[dict[str, Any]] = []
     conditions: dict[str, Any] = {}
-    for number, one in enumerate(one for leaving in graph["adjacency"].values() for one in leaving):
-        connection = {"source": keys[one["source"]], "target": keys[one["target"]]}
+    for number, one in enumerate(known_connections(graph)):
+        connection = between(keys, one)
         if one.get("condition"):
             conditions[f"c{number}"] = one["condition"]
             connection["condition"] = f"input.conditions.c{number}"
         connections.append(connection)
-    return Definition(_plan(nodes, connections), dict(zip(keys.values(), steps, strict=True)), conditions)
+    return Definition(_plan(nodes, connections, keys), dict(zip(keys.values(), steps, strict=True)), conditions)
 
 
 class Names:
@@ -149,13 +157,12 @@ def _node(key: str, step: Step) -> dict[str, Any]:
     """Return the node of a step. Without a ``retry`` of its own its action is called once, and retries inside."""
     return {
         "id": key,
-        "action": "execute_step",
+        "action": ACTION,
         "parameters": {"resolved": f"${{input.parameters.{key}}}"},
         "continue_on_error": bool(step.get("continue_on_error")),
         "retry": step.get("retry") or {"max_attempts": 1},
     }
 
 
-def _plan(nodes: list[dict[str, Any]], connections: list[dict[str, Any]]) -> Plan:
-    workflow = treadle.load_workflow({"id": "application", "nodes": nodes, "connections": connections})
-    return compile_plan(workflow, on_missing_input=OnMissingInput.PAUSE_EXECUTION)
+def _plan(nodes: list[dict[str, Any]], connections: list[dict[str, Any]], keys: dict[Any, str]) -> Plan:
+    return compile_plan(load_workflow(nodes, connections, keys), on_missing_input=OnMissingInput.PAUSE_EXECUTION)

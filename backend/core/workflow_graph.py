@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, TypeAlias
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import treadle
+from treadle.definition.graph import Graph
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 Step: TypeAlias = dict[str, Any]
 """``id name sequence_order service action parameters continue_on_error timeout input_schema output_schema type``, and
@@ -11,6 +17,9 @@ where written: ``depends_on condition fallback_service connection_id retry``."""
 
 WorkflowData: TypeAlias = dict[str, Any]
 """``id name created_by``, and ``steps`` or ``nodes`` with ``connections``."""
+
+ACTION: Final = "execute_step"
+"""What each node of treadle's workflow calls."""
 
 _OPTIONAL = ("retry", "fallback_service")
 
@@ -22,21 +31,36 @@ def convert_nodes_to_steps(workflow: WorkflowData) -> list[Step]:
         ValueError: The connections hold a cycle.
     """
     graph = build_execution_graph(workflow)
-    nodes, adjacency = graph["nodes"], graph["adjacency"]
-    undecided = {name: len(incoming) for name, incoming in graph["reverse_adjacency"].items()}
-    agenda = deque(name for name, count in undecided.items() if not count)
-    steps: list[Step] = []
-    while agenda:
-        name = agenda.popleft()
-        steps.append(step_of_node(nodes[name], len(steps) + 1))
-        for connection in adjacency[name]:
-            undecided[connection["target"]] -= 1
-            if not undecided[connection["target"]]:
-                agenda.append(connection["target"])
-    if len(steps) < len(nodes):
-        stuck = ", ".join(str(name) for name, count in undecided.items() if count)
-        raise ValueError(f"Circular dependency: a cycle keeps these nodes from ever starting: {stuck}")
-    return steps
+    nodes = list(graph["nodes"].values())
+    keys = keys_of(graph["nodes"])
+    plain = [{"id": key, "action": ACTION} for key in keys.values()]
+    loaded = load_workflow(plain, [between(keys, one) for one in known_connections(graph)], keys)
+    order = Graph(loaded).order() or ()  # there is one: a cycle does not load
+    return [step_of_node(nodes[place], number) for number, place in enumerate(order, 1)]
+
+
+def keys_of(names: Iterable[Any]) -> dict[Any, str]:
+    """Return what treadle calls each node of the application, whose ids may be anything."""
+    return {name: f"s{place}" for place, name in enumerate(names)}
+
+
+def load_workflow(
+    nodes: list[dict[str, Any]], connections: list[dict[str, Any]], keys: Mapping[Any, str]
+) -> treadle.Workflow:
+    """Return treadle's workflow of nodes that go by ``keys``.
+
+    Raises:
+        ValueError: The connections hold a cycle, which is named by the application's ids.
+        treadle.ValidationError: Something else is wrong with it.
+    """
+    try:
+        return treadle.load_workflow({"id": "application", "nodes": nodes, "connections": connections})
+    except treadle.ValidationError as error:
+        cycles = [one.message for one in error.problems if one.code == "cycle"]
+        if not cycles:
+            raise
+        names = {key: str(name) for name, key in keys.items()}
+        raise ValueError(re.sub(r"\bs\d+\b", lambda found: names[found[0]], "; ".join(cycles))) from error
 
 
 def step_of_node(node: dict[str, Any], sequence_order: int) -> Step:
@@ -83,6 +107,16 @@ def build_execution_graph(workflow: WorkflowData) -> dict[str, Any]:
         "adjacency": adjacency,
         "reverse_adjacency": reverse_adjacency,
     }
+
+
+def known_connections(graph: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Return the connections of ``build_execution_graph`` both of whose ends are known, by their sources."""
+    return (one for leaving in graph["adjacency"].values() for one in leaving)
+
+
+def between(keys: Mapping[Any, str], connection: dict[str, Any]) -> dict[str, Any]:
+    """Return treadle's connection between the same nodes."""
+    return {"source": keys[connection["source"]], "target": keys[connection["target"]]}
 
 
 def has_conditional_connections(workflow: WorkflowData) -> bool:
