@@ -26,6 +26,7 @@ from core.execution_state_manager import get_state_manager
 from core.ports import Nobody, settled
 from core.recovery import begun_before, keep_workflow
 from core.references import VARIABLE
+from core.requests import RequestLines
 from core.runner import Runner
 from core.step_errors import MissingInputError, SchemaValidationError, StepTimeoutError
 from core.sub_workflows import SubWorkflows
@@ -83,7 +84,7 @@ class WorkflowEngine(Runner):
             clock or SystemClock(),
         )
         self.var_pattern = VARIABLE
-        self._resuming: set[str] = set()
+        self._lines = RequestLines()
 
     # -- verbs
 
@@ -126,22 +127,19 @@ class WorkflowEngine(Runner):
             ValueError: There is no such execution.
         """
         await self._take_up()
-        state = await settled(self.state_manager.get_execution_state(execution_id))
-        if state is None:
-            raise ValueError(f"Execution {execution_id} not found")
-        if state.get("status") != "PAUSED" or execution_id in self._resuming:
-            return False
-        self._resuming.add(execution_id)
-        try:
+        async with self._lines.turn(execution_id, resumes=True):
+            state = await settled(self.state_manager.get_execution_state(execution_id))
+            if state is None:
+                raise ValueError(f"Execution {execution_id} not found")
+            if state.get("status") != "PAUSED":
+                return False
             await keep_workflow(self.state_manager, execution_id, workflow)
             await settled(self.state_manager.update_execution_inputs(execution_id, new_inputs))
             await settled(self.state_manager.update_execution_status(execution_id, "RUNNING"))
-        finally:
-            self._resuming.discard(execution_id)
-        run = self._runs.get(execution_id)
-        if run is None or not run.resume():
-            self._launch(execution_id, workflow)
-        return True
+            run = self._runs.get(execution_id)
+            if run is None or not run.resume():
+                self._launch(execution_id, workflow)
+            return True
 
     async def pause_execution(self, execution_id: str) -> bool:
         """Start nothing new in an execution; what is in flight ends and is recorded. False if it does not run."""
@@ -164,21 +162,27 @@ class WorkflowEngine(Runner):
         """
         await self._take_up()
         self.cancellation_requests.add(execution_id)
+        async with self._lines.turn(execution_id):
+            await self._cancel(execution_id)
+        return True
+
+    async def _cancel(self, execution_id: str) -> None:
         for child in tuple(self._children.get(execution_id, ())):
             await self.cancel_execution(child)
         run = self._runs.get(execution_id)
         if run is not None and run.wake():
             await self._report(execution_id).say("CANCELLED")
-            return True
+            return
         state = await self._known_state(execution_id)
         status = "COMPLETED" if run is not None and run.has_ended else state.get("status")  # or another end
+        if self._lines.is_resuming(execution_id) and status not in ENDED:
+            return  # asked within that: the run that follows looks at the request
         if status == "PAUSED":
             await self._report(execution_id, {"id": state.get("workflow_id", "unknown")}).end("CANCELLED")
         elif status not in ENDED:
             await self._report(execution_id).say("CANCELLED")
         if status == "PAUSED" or status in ENDED:
             self.cancellation_requests.discard(execution_id)  # no run comes that would look at it
-        return True
 
     async def recover(self) -> list[str]:
         """Go on with what another process left, or an event loop that ended; return the ids, oldest first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,6 +178,63 @@ async def test_a_cancel_counts_before_a_result_that_is_being_written() -> None:
     await bench.settle()
     state = await bench.state(execution)
     assert (state["status"], statuses(state)) == ("CANCELLED", {"a": "COMPLETED"})
+    bench.assert_idle()
+
+
+class SlowStateManager(ExecutionStateManager):
+    """The real one; ``turns`` of the loop pass around a call, by the task that calls and the method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: dict[str, int] = {}
+
+    async def _pass_turns(self, method: str) -> None:
+        task = asyncio.current_task()
+        for _ in range(self.turns.get(f"{task.get_name() if task else None} {method}", 0)):
+            await asyncio.sleep(0)
+
+    async def get_execution_state(self, execution_id: str) -> dict[str, Any] | None:
+        found = await super().get_execution_state(execution_id)
+        await self._pass_turns("read")
+        return found
+
+    async def update_execution_status(self, execution_id: str, status: str, error: str | None = None) -> None:
+        await self._pass_turns("write")
+        await super().update_execution_status(execution_id, status, error)
+        await self._pass_turns("written")
+
+
+@pytest.mark.parametrize("first", ["cancel", "resume"])
+async def test_a_paused_execution_that_is_cancelled_and_resumed_at_once_is_cancelled(first: str) -> None:
+    for counts in itertools.product((0, 6, 30), repeat=5):
+        bench = Bench()
+        manager = bench.engine.state_manager = bench.manager = SlowStateManager()  # type: ignore[assignment]
+        workflow = linear(action("a", parameters={"name": "${input.name}"}))
+        execution = await bench.engine.start_workflow(workflow, {})
+        await bench.settle()
+        calls = ("cancel read", "cancel write", "cancel written", "resume read", "resume write")
+        manager.turns = dict(zip(calls, counts, strict=True))
+        asked = {
+            "cancel": bench.engine.cancel_execution(execution),
+            "resume": bench.engine.resume_workflow(execution, workflow, {"name": "a"}),
+        }
+        tasks = [asyncio.create_task(asked[name], name=name) for name in sorted(asked, key=lambda one: one != first)]
+        await asyncio.gather(*tasks)
+        await bench.settle()
+        state = await bench.state(execution)
+        assert (state["status"], bench.calls, counts) == ("CANCELLED", [], counts)
+        bench.assert_idle()
+
+
+async def test_a_request_to_cancel_that_is_made_while_the_resumption_is_written_counts() -> None:
+    bench = Bench()
+    workflow = linear(action("a", parameters={"name": "${input.name}"}))
+    execution = await bench.engine.start_workflow(workflow, {})
+    await bench.settle()
+    bench.manager.within["", "RUNNING"] = lambda: bench.engine.cancel_execution(execution)
+    assert await bench.engine.resume_workflow(execution, workflow, {"name": "a"}) is True
+    await bench.settle()
+    assert ((await bench.state(execution))["status"], bench.calls) == ("CANCELLED", [])
     bench.assert_idle()
 
 
