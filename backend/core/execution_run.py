@@ -128,7 +128,7 @@ class ExecutionRun:
                 await self._turn(arrived)
 
     async def _turn(self, *inputs: AnyInput) -> None:
-        if self._definition.reads_conditions:
+        if any(map(self._definition.decides, inputs)):
             await self._facts.refresh()
         await self._carry_out(advance(self._state, [*self._requests(), *inputs], names=self._facts.names))
 

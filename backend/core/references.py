@@ -38,7 +38,7 @@ def read_path(path: str, state: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON
 
 
 def resolve_value(value: object, state: dict[str, Any]) -> object:
-    """Return ``value`` with every reference replaced; dictionaries and lists are new ones.
+    """Return ``value`` with every reference replaced; dictionaries and lists are new ones, those of the state too.
 
     Text that is exactly one reference gives the value itself; in other text a reference gives its ``str()``.
 
@@ -53,7 +53,7 @@ def resolve_value(value: object, state: dict[str, Any]) -> object:
         return value
     only = VARIABLE.fullmatch(value)
     if only is not None:
-        return _present(only[1], state)
+        return _own(_present(only[1], state))
     return VARIABLE.sub(lambda found: str(_present(found[1], state)), value)
 
 
@@ -88,6 +88,15 @@ def _present(path: str, state: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON 
     if found is MISSING:
         raise MissingInputError(f"Variable {path} not found", path)
     return found
+
+
+def _own(value: object) -> object:
+    """Return the caller's own copy of a JSON value; what is none is returned as it is."""
+    if type(value) is dict:
+        return {key: _own(one) for key, one in value.items()}
+    if type(value) is list:
+        return [_own(one) for one in value]
+    return value
 
 
 def _bind(condition: str, state: dict[str, Any], values: list[object]) -> str:

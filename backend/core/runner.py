@@ -220,10 +220,14 @@ class Runner(StepMethods):
         return state if isinstance(state, dict) else {}
 
     async def _read_state(self, execution_id: str) -> dict[str, Any]:
-        state = await settled(self.state_manager.get_execution_state(execution_id))
-        if state is None:
-            raise ValueError(f"Execution {execution_id} not found")
-        return state if isinstance(state, dict) else {}
+        return _found(execution_id, await settled(self.state_manager.get_execution_state(execution_id)))
+
+    async def _view_state(self, execution_id: str) -> dict[str, Any]:
+        """Return the state to decide by: of our own manager the state itself, where nothing of it is given away."""
+        own = own_manager(self.state_manager)
+        if own is None or not self._reads_only:
+            return await self._read_state(execution_id)
+        return _found(execution_id, await own.view(execution_id))
 
     def _report(
         self,
@@ -257,7 +261,7 @@ class Runner(StepMethods):
         return Hooks(
             clock=self._clock,
             semaphore=self._slots(),
-            read_state=lambda: self._read_state(execution_id),
+            read_state=lambda: self._view_state(execution_id),
             is_cancelled=lambda: execution_id in self.cancellation_requests,
             resolve=lambda step, state: self._resolve_parameters(step.get("parameters") or {}, state),
             holds=self._evaluate_condition,
@@ -271,3 +275,9 @@ class Runner(StepMethods):
         if bound_to is not None and bound_to is not asyncio.get_running_loop():
             self.semaphore = asyncio.Semaphore(self.max_concurrent_steps)
         return self.semaphore
+
+
+def _found(execution_id: str, state: dict[str, Any] | None) -> dict[str, Any]:
+    if state is None:
+        raise ValueError(f"Execution {execution_id} not found")
+    return state if isinstance(state, dict) else {}

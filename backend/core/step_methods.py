@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import treadle
 from core.auto_healing import async_retry_with_backoff
@@ -84,6 +84,11 @@ class StepMethods:
 
     # -- what the application's code calls, and overrides
 
+    @property
+    def _reads_only(self) -> bool:
+        """Tell whether what reads a state is all our own, which changes none and reads no more than it needs."""
+        return all(getattr(getattr(self, name), "__func__", None) is own for name, own in _READERS.items())
+
     def _convert_nodes_to_steps(self, workflow: WorkflowData) -> list[Step]:
         return convert_nodes_to_steps(workflow)
 
@@ -117,3 +122,9 @@ class StepMethods:
 
     def _validate_output_schema(self, step: Step, output: object) -> None:
         check_schema(step, "output", output)
+
+
+_READERS: Final = {
+    name: getattr(StepMethods, name)
+    for name in ("_check_dependencies", "_evaluate_condition", "_resolve_parameters", "_resolve_parameter_value")
+}

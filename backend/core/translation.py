@@ -10,9 +10,8 @@ anything. Parameters and conditions read the application's state, so the definit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from core.references import has_references
 from core.workflow_graph import (
@@ -27,6 +26,7 @@ from core.workflow_graph import (
 from treadle.expressions import MISSING, Record
 from treadle.machine import OnMissingInput
 from treadle.machine import compile as compile_plan
+from treadle.machine import inputs as i
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from core.workflow_graph import Step, WorkflowData
     from treadle.expressions import Missing
     from treadle.machine import Plan
+    from treadle.machine.inputs import AnyInput
+
+START: Final = ""
+"""Stands for the beginning, where a step's key stands for its end."""
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Definition:
         steps: The application's step behind each key, in definition order.
         conditions: The condition behind each key of a connection.
         is_chain: Its steps run one after another.
+        deciders: Keys of the steps behind whose end conditions are looked at, and ``START`` where some are at once.
     """
 
     plan: Plan
@@ -52,10 +57,17 @@ class Definition:
     conditions: dict[str, Any] = field(default_factory=dict)
     is_chain: bool = False
 
-    @cached_property
-    def reads_conditions(self) -> bool:
-        """Tell whether deciding what comes next reads the application's state."""
-        return bool(self.conditions) or any(_is_conditional(step) for step in self.steps.values())
+    deciders: frozenset[str] = frozenset()
+
+    def decides(self, arrived: AnyInput) -> bool:
+        """Tell whether the machine looks at a condition when it is told this, and so at the application's state."""
+        match arrived:
+            case i.ResumeRequested():
+                return bool(self.deciders)
+            case i.StartRequested():
+                return START in self.deciders
+            case _:
+                return getattr(arrived, "step", START) in self.deciders
 
     def reads_state(self, key: str) -> bool:
         """Tell whether the parameters of a step read the application's state."""
@@ -76,7 +88,9 @@ def translate_chain(steps: Iterable[Step]) -> Definition:
         if _is_conditional(step):
             node["condition"] = f"input.conditions.{node['id']}"
     connections = [{"source": before, "target": after} for before, after in pairwise(keyed)]
-    return Definition(_plan(nodes, connections, {}), keyed, is_chain=True)
+    behind = zip((START, *keyed), ordered, strict=False)
+    deciders = frozenset(key for key, step in behind if _is_conditional(step))
+    return Definition(_plan(nodes, connections, {}), keyed, is_chain=True, deciders=deciders)
 
 
 def translate_graph(workflow: WorkflowData, execution_id: str) -> Definition:
@@ -97,13 +111,16 @@ def translate_graph(workflow: WorkflowData, execution_id: str) -> Definition:
     nodes = [_node(keys[step["id"]], step) | {"join": "every"} for step in steps]
     connections: list[dict[str, Any]] = []
     conditions: dict[str, Any] = {}
+    deciders: set[str] = set()
     for number, one in enumerate(known_connections(graph)):
         connection = between(keys, one)
         if one.get("condition"):
             conditions[f"c{number}"] = one["condition"]
             connection["condition"] = f"input.conditions.c{number}"
+            deciders.add(connection["source"])
         connections.append(connection)
-    return Definition(_plan(nodes, connections, keys), dict(zip(keys.values(), steps, strict=True)), conditions)
+    keyed = dict(zip(keys.values(), steps, strict=True))
+    return Definition(_plan(nodes, connections, keys), keyed, conditions, deciders=frozenset(deciders))
 
 
 class Names:
