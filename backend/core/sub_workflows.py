@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core.bodies import lent_slot
 from core.callers import CALLER, CREATES
+from core.outcomes import error_text
 from core.ports import settled
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ SERVICE: Final = "workflow"
 
 MAX_DEPTH: Final = 32
 """Workflows within workflows: one that runs itself ends here."""
+
+MAX_FAILED_POLLS: Final = 10
+"""In a row: an outage of some seconds is waited out. One that lasts ends the step, and it is not tried again: the child
+may go on, and another one would do everything twice."""
 
 _DEFAULT_TIMEOUT: Final = 300.0
 _FIRST_POLL: Final = 0.02
@@ -100,7 +105,10 @@ class SubWorkflows:
         caller = CALLER.get()
         child = await self._begun_before(caller, workflow_id)
         if child is None:
-            child = await self._begin(caller, workflow, params.get("input_data") or {})
+            try:
+                child = await self._begin(caller, workflow, params.get("input_data") or {})
+            except Exception as error:  # noqa: BLE001 - it may have begun: the step is not tried again
+                return answer | {"error": f"Workflow {workflow_id} could not be started: {error_text(error)}"}
         answer["execution_id"] = child
         children = set() if caller is None else self._children.setdefault(caller.execution_id, set())
         children.add(child)
@@ -121,13 +129,21 @@ class SubWorkflows:
     async def _outcome(self, child: str, timeout_seconds: float) -> dict[str, Any]:
         begun = self._clock.now()
         waited, wait = 0.0, _FIRST_POLL
+        failures: list[Exception] = []
         while True:
-            state = await settled(self._read_state(child))
-            if state is None:
-                return {"status": "error", "error": f"Execution {child} not found"}
-            outcome = _OUTCOMES.get(state.get("status"))
-            if outcome is not None:
-                return _told(outcome, child, state)
+            try:
+                state = await settled(self._read_state(child))
+            except Exception as error:  # noqa: BLE001 - the child goes on meanwhile
+                failures.append(error)
+            else:
+                failures.clear()
+                if state is None:
+                    return {"status": "error", "error": f"Execution {child} not found"}
+                outcome = _OUTCOMES.get(state.get("status"))
+                if outcome is not None:
+                    return _told(outcome, child, state)
+            if len(failures) == MAX_FAILED_POLLS:
+                return {"status": "error", "error": f"Execution {child} cannot be read: {error_text(failures[0])}"}
             # A clock that does not wait (tests have such) is not asked for ever.
             left = timeout_seconds - max(waited, self._clock.now() - begun)
             if left <= 0:

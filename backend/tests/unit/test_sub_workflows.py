@@ -11,6 +11,7 @@ import pytest
 
 from core import workflow_engine
 from core.execution_state_manager import ExecutionStateManager
+from core.sub_workflows import MAX_FAILED_POLLS
 from core.workflow_engine import WorkflowEngine
 
 if TYPE_CHECKING:
@@ -220,3 +221,53 @@ async def test_a_child_that_goes_on_and_on_is_waited_for_so_long(
     assert found["status"] == "timeout"
     assert found["error"] == f"Execution e1 took longer than {seconds} seconds"
     assert sum(engine.clock.waits) == pytest.approx(seconds)
+
+
+class FlakyStateManager(ExecutionStateManager):
+    """The real one; so many reads of a state in a row fail, as soon as a step is in it."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    async def get_execution_state(self, execution_id: str) -> dict[str, Any] | None:
+        state = await super().get_execution_state(execution_id)
+        if self.failures and state and state["workflow_id"] == "child" and state["steps"]:
+            self.failures -= 1
+            raise RuntimeError("the database is away")
+        return state
+
+
+@pytest.mark.parametrize("failures", [1, MAX_FAILED_POLLS - 1])
+async def test_a_child_whose_state_cannot_be_read_for_a_while_runs_once(file: Path, failures: int) -> None:
+    engine = Engine()
+    engine.state_manager = FlakyStateManager(failures)
+    sub = step("sub", "workflow", workflow_id="child", input_data={"name": "ada"})
+    state = await engine.run(workflow("w", sub))
+    assert (state["status"], engine.ran) == ("COMPLETED", ["ada", "b"])
+
+
+async def test_a_child_whose_state_cannot_be_read_any_more_fails_the_step_and_runs_once(file: Path) -> None:
+    engine = Engine()
+    engine.state_manager = FlakyStateManager(MAX_FAILED_POLLS)
+    sub = step("sub", "workflow", workflow_id="child", input_data={"name": "ada"})
+    state = await engine.run(workflow("w", sub))
+    assert (state["status"], engine.ran) == ("FAILED", ["ada", "b"])
+    assert "cannot be read: the database is away" in state["error"]
+
+
+async def test_a_child_that_cannot_be_started_fails_the_step_and_is_not_started_again(file: Path) -> None:
+    engine = Engine()
+    started: list[dict[str, Any]] = []
+
+    async def start(child: dict[str, Any], given: dict[str, Any]) -> str:
+        started.append(given)
+        raise RuntimeError("not today")
+
+    parent = await engine.state_manager.create_execution("w", {})
+    engine.start_workflow = start  # type: ignore[assignment]
+    await engine._run_execution(parent, workflow("w", step("sub", "workflow", workflow_id="child")))
+    state = await engine.state_manager.get_execution_state(parent)
+    assert state is not None
+    assert (state["status"], started) == ("FAILED", [{}])
+    assert "Workflow child could not be started: not today" in state["error"]
