@@ -99,6 +99,16 @@ class Bodies:
         body.task = asyncio.create_task(self._run(body, work))
         body.task.add_done_callback(partial(self._ended, body))
 
+    @property
+    def are_running(self) -> bool:
+        """Tell whether a body has yet to be reported."""
+        return bool(self._running)
+
+    def cancel_all(self) -> None:
+        """Cancel every body."""
+        for step, attempt in list(self._running):
+            self.cancel(step, attempt)
+
     def cancel(self, step: str, attempt: int) -> None:
         """Cancel a body; it is reported when it has ended, at the latest after the grace. Of an ended one: nothing."""
         body = self._running.get((step, attempt))
@@ -111,8 +121,7 @@ class Bodies:
     async def stop(self) -> None:
         """Cancel all bodies and wait for them, at most for the grace; nobody is told how they ended."""
         self._report = _nobody
-        for body in list(self._running.values()):
-            self.cancel(body.step, body.attempt)
+        self.cancel_all()
         await end_cancelled(*(body.task for body in self._running.values()))
 
     async def _run(self, body: _Body, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what a step gives

@@ -68,7 +68,7 @@ class ExecutionRun:
         self._ready: list[tuple[int, str]] = []
         self._pausing: asyncio.Future[bool] | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._is_over = False
+        self._is_over = self._breaks_off = False
         self._at = 0
 
     # -- verbs
@@ -77,7 +77,7 @@ class ExecutionRun:
         """Run.
 
         Raises:
-            Exception: The state manager failed; what was in flight is cancelled.
+            Exception: The state manager failed; what was in flight has ended, and is written as far as it could be.
         """
         self._task = asyncio.current_task()
         try:
@@ -85,6 +85,9 @@ class ExecutionRun:
             while not self._rests():
                 await self._take(await self._inbox.get())
             await self._report.put_back(self._between_attempts())
+        except Exception:
+            await self._let_end()
+            raise
         finally:
             await self._stop()
 
@@ -102,7 +105,7 @@ class ExecutionRun:
 
     async def pause(self) -> bool:
         """Start nothing new; return once that is written, and whether there was something to pause."""
-        if self._is_over or not self._state.starts_steps:
+        if self._is_over or self._breaks_off or not self._state.starts_steps:
             return False
         self._pausing = self._pausing or asyncio.get_running_loop().create_future()
         self.wake()
@@ -189,6 +192,18 @@ class ExecutionRun:
         """Drop entries of steps that have started, or are offered twice because the execution was resumed."""
         while self._ready and self._ready[0][1] not in self._state.ready:
             heapq.heappop(self._ready)
+
+    async def _let_end(self) -> None:
+        """Start nothing more, and write what the bodies in flight give; a request to cancel still reaches them."""
+        self._breaks_off = True
+        self._alarm.stop()
+        await self._slot.stop()
+        while self._bodies.are_running or not self._inbox.empty():
+            if self._hooks.is_cancelled():
+                self._bodies.cancel_all()
+            arrived = await self._inbox.get()
+            if isinstance(arrived, Ended) and arrived.step not in self._facts.kept:
+                await self._report.ended_late(self._definition.steps[arrived.step], arrived, self._now())
 
     async def _stop(self) -> None:
         self._is_over = True

@@ -7,16 +7,19 @@ analytics that fails is logged and nothing more.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from core import analytics_engine
 from core.outcomes import error_text
 from core.ports import settled
+from core.step_errors import StepTimeoutError
 from treadle.machine import events as e
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from core.bodies import Ended
     from core.clock import Clock
     from core.ports import Notifier, StateManager
     from core.workflow_graph import Step, WorkflowData
@@ -70,6 +73,7 @@ class Report:
         self._clock = clock
         self._has_ended = False
         self._running: dict[str, int] = {}
+        self._open: set[str] = set()
         self._asking: dict[str, str] = {}
         self._resource_ids: dict[str, str | None] = {}
 
@@ -91,10 +95,11 @@ class Report:
             case e.StepStarted():
                 await self._step_started(step, event)
             case e.StepSucceeded():
-                await self._notify("STEP_COMPLETED", {"step_id": step["id"]})
-                await self._track_step(step, event, "step_completed", "COMPLETED")
-            case e.StepFailed() | e.StepTimedOut():
-                await self._step_failed(step, event)
+                await self._step_succeeded(step, event.at)
+            case e.StepFailed():
+                await self._step_failed(step, event.at, "FAILED", event.error.message)
+            case e.StepTimedOut():
+                await self._step_failed(step, event.at, "TIMED_OUT", event.error.message)
             case e.StepSkipped():
                 await self._step_skipped(step, event)
             case e.StepPaused():
@@ -147,15 +152,37 @@ class Report:
         for step_id in step_ids:
             await self._write(step_id, "PENDING")
 
-    async def failed(self, error: BaseException) -> None:
-        """Tell that the execution cannot go on, for a reason that is no step's; never raises."""
-        data = {"error": error_text(error)}
+    async def ended_late(self, step: Step, ended: Ended, at: int) -> None:
+        """Tell how a body ended that was in flight when its run broke off; never raises."""
         try:
-            await self.end("FAILED", data)
+            if ended.is_cancelled:
+                await self._write(step["id"], "CANCELLED")
+            elif ended.error is None:
+                await self.step_completed(step, ended.output)
+                await self._step_succeeded(step, at)
+            else:
+                status = "TIMED_OUT" if isinstance(ended.error, StepTimeoutError) else "FAILED"
+                await self._step_failed(step, at, status, error_text(ended.error))
+        except Exception:
+            _logger.exception("execution %s: how step %s ended cannot be written", self.execution_id, step["id"])
+
+    async def broke_off(self, error: BaseException, *, is_cancelled: bool) -> None:
+        """Tell that the execution cannot go on, for a reason that is no step's, nor can what it runs; never raises.
+
+        Args:
+            error: The reason.
+            is_cancelled: Somebody had asked for an end anyway.
+        """
+        status, data = ("CANCELLED", None) if is_cancelled else ("FAILED", {"error": error_text(error)})
+        for step_id in tuple(self._open):
+            with suppress(Exception):  # what failed may fail again: the status of the execution says why
+                await self._write(step_id, status, **(data or {}))
+        try:
+            await self.end(status, data)
         except Exception:
             _logger.exception("execution %s: its state cannot be written", self.execution_id)
-            await self._notify("FAILED", data)
-            await self._track_execution("FAILED")
+            await self._notify(status, data)
+            await self._track_execution(status)
 
     async def end(self, status: str, data: dict[str, Any] | None = None) -> None:
         """Tell that the execution has ended."""
@@ -171,12 +198,15 @@ class Report:
         await self._write(step["id"], "RUNNING")
         await self._notify("STEP_RUNNING", {"step_id": step["id"]})
 
-    async def _step_failed(self, step: Step, event: e.StepFailed | e.StepTimedOut) -> None:
+    async def _step_succeeded(self, step: Step, at: int) -> None:
+        await self._notify("STEP_COMPLETED", {"step_id": step["id"]})
+        await self._track_step(step, at, "step_completed", "COMPLETED")
+
+    async def _step_failed(self, step: Step, at: int, status: str, message: str) -> None:
         self.is_partial = True
-        status = "TIMED_OUT" if isinstance(event, e.StepTimedOut) else "FAILED"
-        await self._write(step["id"], status, error=event.error.message)
-        await self._notify("STEP_FAILED", {"step_id": step["id"], "error": event.error.message})
-        await self._track_step(step, event, "step_failed", status, event.error.message)
+        await self._write(step["id"], status, error=message)
+        await self._notify("STEP_FAILED", {"step_id": step["id"], "error": message})
+        await self._track_step(step, at, "step_failed", status, message)
 
     async def _step_skipped(self, step: Step, event: e.StepSkipped) -> None:
         if event.reason == "join":
@@ -201,7 +231,11 @@ class Report:
         )
 
     async def _write(self, step_id: str, status: str, **how: Any) -> None:  # noqa: ANN401 - output or error
+        if status == "RUNNING":
+            self._open.add(step_id)
         await settled(self._state_manager().update_step_status(self.execution_id, step_id, status, **how))
+        if status != "RUNNING":
+            self._open.discard(step_id)
 
     async def _notify(self, status: str, data: dict[str, Any] | None = None) -> None:
         arguments = (self.user_id, self.execution_id, status, *(() if data is None else (data,)))
@@ -213,12 +247,12 @@ class Report:
     async def _track_step(
         self,
         step: Step,
-        event: e.StepSucceeded | e.StepFailed | e.StepTimedOut,
+        at: int,
         event_type: str,
         status: str,
         error_message: str | None = None,
     ) -> None:
-        started = self._running.pop(step["id"], event.at)
+        started = self._running.pop(step["id"], at)
         await _track(
             "track_step_execution",
             workflow_id=self._workflow.get("id", "unknown"),
@@ -226,7 +260,7 @@ class Report:
             step_id=step["id"],
             step_name=step.get("name", step["id"]),
             event_type=event_type,
-            duration_ms=event.at - started,
+            duration_ms=at - started,
             status=status,
             error_message=error_message,
             resource_id=self._resource_ids.pop(step["id"], None),

@@ -187,7 +187,9 @@ class Runner(StepMethods):
             self._leave(execution_id)
             return
         _logger.error("execution %s cannot go on", execution_id, exc_info=error)
-        await report.failed(error)
+        is_cancelled = execution_id in self.cancellation_requests
+        self.cancellation_requests.discard(execution_id)
+        await report.broke_off(error, is_cancelled=is_cancelled)
 
     def _leave(self, execution_id: str, *, cut_off: bool = False) -> None:
         own = own_manager(self.state_manager)

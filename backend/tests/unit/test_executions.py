@@ -291,9 +291,12 @@ async def test_whoever_asked_for_a_pause_that_cannot_be_written_is_told() -> Non
 
     bench.manager.within["", "PAUSED"] = fail
     assert not await bench.engine.pause_execution(execution)
+    assert not await bench.engine.pause_execution(execution)  # now that it breaks off
+    bench.release.set()
     await bench.settle()
     state = await bench.state(execution)
     assert (state["status"], state["error"]) == ("FAILED", "the database is away")
+    assert statuses(state) == {"a": "COMPLETED"}
     bench.assert_idle()
 
 
