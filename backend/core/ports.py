@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,9 +10,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+class CancelledItselfError(Exception):
+    """What was called raised ``CancelledError`` although nobody had cancelled the caller: it has failed."""
+
+    repeats = False
+
+
 async def settled(value: Any) -> Any:  # noqa: ANN401 - whatever the application gives
-    """Return what ``value`` gives once it is awaited, or ``value``: the application may put anything in our way."""
-    return await value if inspect.isawaitable(value) else value
+    """Return what ``value`` gives once it is awaited, or ``value``: the application may put anything in our way.
+
+    Raises:
+        CancelledItselfError: It was cancelled, and not because the task that waits here was.
+        Exception: What it raised.
+    """
+    if not inspect.isawaitable(value):
+        return value
+    try:
+        return await value
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise CancelledItselfError("it was cancelled, and nobody had asked for that") from error
 
 
 class StateManager(Protocol):

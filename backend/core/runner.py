@@ -229,7 +229,7 @@ class Runner(StepMethods):
         own = own_manager(self.state_manager)
         if own is None or not self._reads_only:
             return await self._read_state(execution_id)
-        return _found(execution_id, await own.view(execution_id))
+        return _found(execution_id, await settled(own.view(execution_id)))
 
     def _report(
         self,

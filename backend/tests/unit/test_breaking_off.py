@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -134,4 +135,38 @@ async def test_cancelling_still_reaches_what_is_in_flight_of_a_run_that_breaks_o
     assert await bench.engine.cancel_execution(execution)
     state = await bench.settle(execution)
     assert (state["status"], statuses(state)) == ("CANCELLED", {"a": "COMPLETED", "b": "CANCELLED"})
+    assert bench.calls[-1] == "b was cancelled"
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["execution RUNNING", "execution COMPLETED", "step a RUNNING", "step a COMPLETED", "read"],
+)
+async def test_a_state_manager_that_raises_cancelled_error_by_itself_has_failed(call: str) -> None:
+    bench = Bench(once(lambda *made: " ".join(map(str, (made[0], *made[1]))).startswith(call)), asyncio.CancelledError)
+    bench.b_may_end.set()
+    execution = await bench.start()
+    state = await bench.settle(execution)
+    assert state["status"] == "FAILED"
+    assert "RUNNING" not in statuses(state).values()
+
+
+async def test_a_notifier_that_raises_cancelled_error_by_itself_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(lambda *_: False)
+    bench.b_may_end.set()
+    notifier = AsyncMock()
+    notifier.notify_workflow_status.side_effect = asyncio.CancelledError
+    monkeypatch.setattr("core.workflow_engine.get_connection_manager", lambda: notifier)
+    state = await bench.settle(await bench.start())
+    assert (state["status"], statuses(state)) == ("COMPLETED", dict.fromkeys("bac", "COMPLETED"))
+
+
+async def test_a_run_whose_task_is_cancelled_is_cancelled() -> None:
+    bench = Bench(lambda *_: False)
+    await bench.start()
+    await bench.b_runs.wait()
+    (run,) = bench.engine._background_tasks
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
     assert bench.calls[-1] == "b was cancelled"
