@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -163,9 +164,12 @@ def _seconds(step: Step) -> float | None:
     if not timeout:
         return None
     try:
-        return float(timeout)
-    except (TypeError, ValueError) as error:
-        raise ValidationError(f"timeout must be a number of seconds, not {timeout!r}", field="timeout") from error
+        seconds = float(timeout)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise ValidationError(f"timeout must be a number of seconds, not {timeout!r}", field="timeout")
+    return seconds
 
 
 def _refuse_failure(step: Step, service: str, result: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock, patch
 
 import pytest
 
@@ -346,3 +347,20 @@ async def test_parallel_steps_keep_their_outputs() -> None:
     assert {name: output["result"]["of"] for name, output in state["outputs"].items()} == {
         name: name for name in ("first", *names)
     }
+
+
+async def test_a_deadline_does_not_pass_because_an_application_leaves_out_delays() -> None:
+    """Its tests put something that returns at once in the place of ``asyncio.sleep``, to have no waits for retries."""
+
+    class Slow(WorkflowEngine):
+        async def _execute_shop_action(self, action: str, params: dict[str, Any], connection_id: str | None) -> str:
+            for _ in range(3):
+                passed = asyncio.Event()
+                asyncio.get_running_loop().call_soon(passed.set)
+                await passed.wait()
+            return "in time"
+
+    step = {"id": "a", "service": "shop", "action": "do", "timeout": 30}
+    with patch("asyncio.sleep", AsyncMock()) as sleep:
+        result = await Slow(state_manager=ExecutionStateManager())._execute_step(step, {})
+    assert (result["result"], sleep.await_count) == ("in time", 0)
