@@ -23,7 +23,7 @@ from core.changes import (
 )
 from core.clock import SystemClock
 from core.execution_log import ExecutionLog
-from core.storage import close_log, log_of_this_process
+from core.storage import close_log, log_of_this_process, making
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -173,7 +173,10 @@ class ExecutionStateManager:
     @property
     def _log(self) -> ExecutionLog:
         if self._own_log is None:
-            self._own_log = log_of_this_process()
+            with making:
+                if self._own_log is None:
+                    self._own_log = log_of_this_process()
+                return self._own_log
         return self._own_log
 
     async def _change(self, execution_id: str, change: Change, tags: dict[str, str] | None = None) -> bool:
@@ -191,6 +194,7 @@ _state_manager: ExecutionStateManager | None = None
 def get_state_manager() -> ExecutionStateManager:
     """Return the one of this process, made at the first call."""
     global _state_manager  # noqa: PLW0603 - the one of this process
-    if _state_manager is None:
-        _state_manager = ExecutionStateManager()
-    return _state_manager
+    with making:
+        if _state_manager is None:
+            _state_manager = ExecutionStateManager()
+        return _state_manager

@@ -11,7 +11,9 @@ from core.execution_log import ExecutionLog
 
 VARIABLE: Final = "TREADLE_DB"
 
-_lock = threading.Lock()
+making: Final = threading.RLock()
+"""Held while something is made of which this process has one: a log, a state manager, an engine."""
+
 _logs: dict[tuple[int, str], ExecutionLog] = {}
 
 
@@ -26,7 +28,7 @@ def log_of_this_process() -> ExecutionLog:
 
         return ExecutionLog(MemoryStore())
     key = (os.getpid(), str(Path(path).resolve()))
-    with _lock:
+    with making:
         if key not in _logs:
             from treadle.store.sqlite import SqliteStore  # loaded only where there is a file
 
@@ -36,7 +38,7 @@ def log_of_this_process() -> ExecutionLog:
 
 async def close_log(log: ExecutionLog) -> None:
     """Close a log; who asks for its file again gets a new one."""
-    with _lock:
+    with making:
         for key in [key for key, one in _logs.items() if one is log]:
             del _logs[key]
     await log.close()

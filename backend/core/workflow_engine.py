@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio  # noqa: F401 - the application replaces parts of it under this module's name
 import json
 import logging
-import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +28,7 @@ from core.references import VARIABLE
 from core.requests import RequestLines
 from core.runner import Runner
 from core.step_errors import MissingInputError, SchemaValidationError, StepTimeoutError
+from core.storage import making
 from core.sub_workflows import SubWorkflows
 from core.websockets import get_connection_manager
 
@@ -229,13 +229,12 @@ class WorkflowEngine(Runner):
 
 
 _workflow_engine: WorkflowEngine | None = None
-_making = threading.Lock()
 
 
 def get_workflow_engine() -> WorkflowEngine:
     """Return the engine of this process, made at the first call; it goes on with what another process left."""
     global _workflow_engine  # noqa: PLW0603 - the one of this process
-    with _making:
+    with making:
         if _workflow_engine is None:
             _workflow_engine = WorkflowEngine()
         engine = _workflow_engine
