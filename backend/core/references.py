@@ -1,4 +1,4 @@
-"""References into a state: ``${input.email}``, ``${charge.result.id}``; parameters and conditions that hold them.
+"""References into a state: ``${input.email}``, ``${charge.result.id}``; parameters that hold them.
 
 A reference is a dotted path. Its root is ``input`` or the id of a completed step, everything below is a key of a
 dictionary. A value that is there counts whatever it is, null too; only an absent one is missing. What a reference gives
@@ -7,23 +7,17 @@ is a value and never read again, so that text from outside cannot become part of
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from core.step_errors import MissingInputError
-from treadle.expressions import MISSING, ExpressionError, compile_expression, translate_condition
+from treadle.expressions import MISSING
 
 if TYPE_CHECKING:
-    from treadle.expressions import Missing
+    from collections.abc import Iterator
 
 VARIABLE: Final = re.compile(r"\${([^}]+)}")
-
-_TEXT: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-_REFUSED: Final = re.compile(r"__|\.\s*[A-Za-z_]|\b(?!(?:and|or|not|in)\b)[A-Za-z_]\w*\s*\(")
-"""Names with two underscores, fields and calls: a condition compares values and does nothing else."""
-
-_logger = logging.getLogger(__name__)
+"""What a reference is; the application reads it."""
 
 
 def read_path(path: str, state: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON value or MISSING
@@ -51,10 +45,30 @@ def resolve_value(value: object, state: dict[str, Any]) -> object:
         return [resolve_value(one, state) for one in value]
     if not isinstance(value, str):
         return value
-    only = VARIABLE.fullmatch(value)
-    if only is not None:
-        return _own(_present(only[1], state))
-    return VARIABLE.sub(lambda found: str(_present(found[1], state)), value)
+    parts: list[str] = []
+    at = 0
+    for start, end, path in find_references(value):
+        found = present(path, state)
+        if end - start == len(value):
+            return _own(found)
+        parts += (value[at:start], str(found))
+        at = end
+    return "".join((*parts, value[at:]))
+
+
+def find_references(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield where each reference begins and ends, and its path: what ``VARIABLE`` finds, but in linear time.
+
+    The expression looks for the end of each ``${`` anew; text from outside may hold a hundred thousand of them.
+    """
+    start = text.find("${")
+    while start >= 0:
+        end = text.find("}", start + 2)
+        if end < 0:
+            return
+        if end > start + 2:
+            yield start, end + 1, text[start + 2 : end]
+        start = text.find("${", end)
 
 
 def has_references(value: object) -> bool:
@@ -63,27 +77,15 @@ def has_references(value: object) -> bool:
         return any(has_references(one) for one in value.values())
     if isinstance(value, list):
         return any(has_references(one) for one in value)
-    return isinstance(value, str) and VARIABLE.search(value) is not None
+    return isinstance(value, str) and next(find_references(value), None) is not None
 
 
-def condition_holds(condition: str | None, state: dict[str, Any]) -> bool:
-    """Tell whether a condition is taken: True without one, False where a value is missing or nothing can be made of it.
+def present(path: str, state: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON value
+    """Return the value at ``path``.
 
-    Besides references it knows ``== != < <= > >= and or not``, parentheses, numbers, quoted text, ``true`` and
-    ``false``. Results other than these two count by their truth.
+    Raises:
+        MissingInputError: It is not there.
     """
-    if condition is None or condition == "":
-        return True
-    try:
-        values: list[object] = []
-        expression = compile_expression(translate_condition(_bind(condition, state, values)))
-        return bool(expression.evaluate(_Values(values)))
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is not taken
-        _logger.warning("condition %r is not taken: %s", condition, error)
-        return False
-
-
-def _present(path: str, state: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON value
     found = read_path(path, state)
     if found is MISSING:
         raise MissingInputError(f"Variable {path} not found", path)
@@ -97,30 +99,3 @@ def _own(value: object) -> object:
     if type(value) is list:
         return [_own(one) for one in value]
     return value
-
-
-def _bind(condition: str, state: dict[str, Any], values: list[object]) -> str:
-    """Return the condition with the place of each reference's value in ``values`` instead of its path.
-
-    Raises:
-        MissingInputError: A reference reads what is not there.
-        ExpressionError: It holds something that conditions do not do.
-    """
-    if _REFUSED.search(VARIABLE.sub("0", _TEXT.sub("''", condition))):
-        raise ExpressionError("a condition has no calls, no fields and no names of its own", condition)
-
-    def place(found: re.Match[str]) -> str:
-        values.append(_present(found[1], state))
-        return f"${{value[{len(values) - 1}]}}"
-
-    return VARIABLE.sub(place, condition)
-
-
-class _Values:
-    """The names of a bound condition: ``value``, the list of what its references read."""
-
-    def __init__(self, values: list[object]) -> None:
-        self._values = values
-
-    def lookup(self, name: str) -> list[object] | Missing:
-        return self._values if name == "value" else MISSING

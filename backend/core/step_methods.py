@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import treadle
 from core.auto_healing import async_retry_with_backoff
+from core.conditions import condition_holds
 from core.dispatch import Dispatch
 from core.exceptions import AgentExecutionError
-from core.references import condition_holds, read_path, resolve_value
+from core.references import read_path, resolve_value
 from core.schemas import check_schema
 from core.workflow_graph import (
     build_execution_graph,

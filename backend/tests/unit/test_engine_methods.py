@@ -7,9 +7,12 @@ import pickle
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import treadle
 from core.auto_healing import async_retry_with_backoff
+from core.conditions import MAX_CHARS
 from core.exceptions import (
     AgentExecutionError,
     AtomException,
@@ -18,6 +21,7 @@ from core.exceptions import (
     ValidationError,
 )
 from core.execution_state_manager import ExecutionStateManager, get_state_manager
+from core.references import VARIABLE, find_references
 from core.workflow_engine import MissingInputError, SchemaValidationError, StepTimeoutError, WorkflowEngine
 
 STATE = {
@@ -103,6 +107,29 @@ def test_a_missing_value_is_named(engine: WorkflowEngine) -> None:
         ("'size(' == 'size('", True),
         ("${a.result.__class__}", False),
         ("input.n == 5", False),
+        ("1 < ${input.n} < 10", True),
+        ("1 < ${input.n} < 5", False),
+        ("5 == ${input.n} == 5 == 5", True),
+        ("not 1 < ${input.n} < 5", True),
+        ("1 < < 5", False),
+        ("'${a.status}' == 'success'", True),
+        ('"${a.result.id}" == "7"', True),
+        ("'id ${a.result.id} of ${input.n}' == 'id 7 of 5'", True),
+        ("'it\\'s ${input.n}' == \"it's 5\"", True),
+        ("'${input.text}' == '5 or true'", False),
+        ("'${input.gone}' == ''", False),
+        ("'${' == '${' and ${input.n} == 5", True),
+        ("${input.n} in [1, 5] and 1.5e-3 < 2", True),
+        ("true or 5 >", False),
+        ("true or ", False),
+        ("not not (not (false)) and ((true))", True),
+        ("true ? true : true", False),
+        ("'unfinished == 1", False),
+        ("(true", False),
+        ("true)", False),
+        ("value[0] == 5 and ${input.n} == 5", False),
+        ("true or 'a' < 1", True),
+        ("'a' < 1 or true", False),
     ],
 )
 def test_a_condition_compares_values_and_does_nothing_else(
@@ -111,6 +138,34 @@ def test_a_condition_compares_values_and_does_nothing_else(
     assert engine._evaluate_condition(condition, STATE) is taken
     if condition and "${" in condition:
         assert engine._evaluate_condition(condition, {}) is False
+
+
+@pytest.mark.parametrize("count", [200, 600])
+def test_a_condition_may_have_hundreds_of_clauses(engine: WorkflowEngine, count: int) -> None:
+    clauses = ["${input.n} == 5"] * count
+    assert engine._evaluate_condition(" and ".join(clauses), STATE) is True
+    assert engine._evaluate_condition(" and ".join([*clauses, "${input.n} == 6"]), STATE) is False
+    assert engine._evaluate_condition(" or ".join(["1 == 2"] * count), STATE) is False
+    assert engine._evaluate_condition(" or ".join(["1 == 2"] * count + ["1 == 1"]), STATE) is True
+
+
+HOSTILE = [part * 300_000 for part in ("${", "${a", "' ", "'\\", "(", "${}", "not ", "1 < ")]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:4])
+def test_a_hostile_text_costs_what_its_length_says(engine: WorkflowEngine, text: str) -> None:
+    assert engine._evaluate_condition(text, STATE) is False
+    assert engine._evaluate_condition(text[:MAX_CHARS], STATE) is False
+    assert engine._resolve_parameters({"a": text}, STATE) == {"a": text}
+    assert engine._resolve_parameters({"a": f"${{input.n}}{text}"}, STATE) == {"a": f"5{text}"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("${}ab. ", max_size=20))
+def test_references_are_what_the_pattern_says(text: str) -> None:
+    wanted = [(found.start(), found.end(), found[1]) for found in VARIABLE.finditer(text)]
+    assert list(find_references(text)) == wanted
 
 
 def test_dependencies_are_met_once_they_are_completed(engine: WorkflowEngine) -> None:
