@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import treadle
 from core.clock import OutOfTimeError, within
 from core.exceptions import AgentExecutionError, ValidationError
+from core.outcomes import error_text
 from core.ports import settled
 from core.step_errors import ServicesFailedError, StepTimeoutError, SubWorkflowError, UnknownServiceError
 from core.sub_workflows import SERVICE as SUB_WORKFLOW
@@ -81,7 +82,8 @@ class Dispatch:
         try:
             envelope = await self._envelope(step, params, fallback)
         except Exception as error:
-            message = f"Service {service} failed: {primary}; its fallback {fallback} failed too: {error}"
+            first, second = error_text(primary), error_text(error)
+            message = f"Service {service} failed: {first}; its fallback {fallback} also failed: {second}"
             raise ServicesFailedError(message, (primary, error)) from error
         used = {"original_service": service, "fallback_used": True, "execution_method": "fallback_service"}
         return envelope | used
@@ -115,7 +117,7 @@ class Dispatch:
             try:
                 return await settled(self.generic(service, action, params, connection_id))
             except Exception as error:
-                message = f"Unknown service: {service} (and generic execution failed: {error})"
+                message = f"Unknown service: {service} (and generic execution failed: {error_text(error)})"
                 raise UnknownServiceError(message) from error
 
         return execute

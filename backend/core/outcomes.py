@@ -44,8 +44,8 @@ def machine_input(ended: Ended, at: int, *, is_final: bool) -> ActionCancelled |
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an error says; never raises, whatever the error does."""
+    """Return what an error says, of one that says nothing its class; never raises, whatever the error does."""
     try:
-        return str(error)
+        return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001 - an error whose text fails is still an error
         return f"<the text of this {type(error).__name__} cannot be read>"

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from core.callers import CALLER, CREATES, Caller
+from core.exceptions import ValidationError
 from core.execution_run import ExecutionRun
 from core.facts import Hooks
 from core.ports import settled
@@ -118,6 +119,8 @@ class Runner(StepMethods):
             self._recovered.discard(execution_id)
 
     async def _run(self, report: Report, workflow: WorkflowData) -> None:
+        if not isinstance(workflow, dict):
+            raise ValidationError(f"a workflow is a dictionary, not {type(workflow).__name__}", field="workflow")
         execution_id = report.execution_id
         state = await self._begin(report, workflow)
         if state is None:
@@ -239,13 +242,14 @@ class Runner(StepMethods):
         user_id: str = "",
         start_time: datetime | None = None,
     ) -> Report:
+        known = workflow if isinstance(workflow, dict) else {}
         return Report(
             execution_id,
-            workflow or {},
+            known,
             state_manager=lambda: self.state_manager,
             notifier=notifier or self._notifier(),
-            user_id=user_id or (workflow or {}).get("created_by") or "default",
-            started_at=start_time.timestamp() if isinstance(start_time, datetime) else None,
+            user_id=user_id or known.get("created_by") or "default",
+            started_at=_seconds(start_time),
             clock=self._clock,
         )
 
@@ -277,6 +281,13 @@ class Runner(StepMethods):
         if bound_to is not None and bound_to is not asyncio.get_running_loop():
             self.semaphore = asyncio.Semaphore(self.max_concurrent_steps)
         return self.semaphore
+
+
+def _seconds(moment: object) -> float | None:
+    """Return seconds since the epoch, of a moment without a zone as UTC; None of what is no moment."""
+    if not isinstance(moment, datetime):
+        return None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _found(execution_id: str, state: dict[str, Any] | None) -> dict[str, Any]:

@@ -238,6 +238,6 @@ def get_workflow_engine() -> WorkflowEngine:
         if _workflow_engine is None:
             _workflow_engine = WorkflowEngine()
         engine = _workflow_engine
-    if isinstance(engine, WorkflowEngine):  # the application may have put another one in place
+    if isinstance(engine, Runner):  # the application may have put something else in place
         engine._take_up_soon()  # noqa: SLF001 - its own module
     return engine

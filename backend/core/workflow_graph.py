@@ -69,7 +69,7 @@ def step_of_node(node: dict[str, Any], sequence_order: int) -> Step:
     is_trigger = node.get("type") == "trigger"
     step = {
         "id": node["id"],
-        "name": node.get("title", node["id"]),
+        "name": node.get("title") or node["id"],
         "sequence_order": sequence_order,
         "service": config.get("service", "default"),
         "action": config.get("action", "manual_trigger" if is_trigger else "default"),

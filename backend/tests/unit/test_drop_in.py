@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock, MagicMock, Mock, mock_open, patch
 
@@ -18,7 +19,7 @@ import core.workflow_engine
 import treadle
 from core.execution_state_manager import ExecutionStateManager, get_state_manager
 from core.models import WorkflowExecutionStatus
-from core.workflow_engine import WorkflowEngine, get_workflow_engine
+from core.workflow_engine import SchemaValidationError, WorkflowEngine, get_workflow_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -653,3 +654,82 @@ def test_a_file_that_holds_no_list_of_workflows_has_none(read: str) -> None:
     with patch("builtins.open", side_effect=OSError("away")):
         assert WorkflowEngine()._load_workflow_by_id("a") is None
     assert WorkflowEngine()._load_workflow_by_id("a") is None
+
+
+# -- what the application may hand over
+
+
+class Moment(datetime):
+    """A moment without a zone, in a place where local time is not UTC: taken for local, it is some hours off."""
+
+    def timestamp(self) -> float:
+        return super().timestamp() - (0 if self.tzinfo else 9 * 3600)
+
+
+async def test_a_start_time_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    analytics = Mock()
+    monkeypatch.setattr("core.analytics_engine.get_analytics_engine", lambda: analytics)
+    engine = Engine()
+    execution = await engine.state_manager.create_execution("w", {})
+    started = Moment.now(UTC).replace(tzinfo=None)
+    await engine._execute_workflow_graph(execution, nodes("a"), {}, AsyncMock(), "ada", started)
+    assert 0 <= analytics.track_workflow_execution.call_args.kwargs["duration_seconds"] < 5
+
+
+NO_WORKFLOWS: list[Any] = [None, "text", 5, {"steps": "abc"}, {"steps": [None]}, {"steps": [{}]}, {"connections": 5}]
+NO_SCHEMAS = [{"type": "any"}, {"required": True}, {"$ref": "https://example.org/x"}, "text"]
+
+
+@pytest.mark.parametrize("workflow", NO_WORKFLOWS, ids=str)
+async def test_whatever_is_handed_over_as_a_workflow_the_run_does_not_raise(workflow: Any) -> None:
+    engine = Engine()
+    execution = await engine.state_manager.create_execution("w", {})
+    await engine._run_execution(execution, workflow)
+    state = await state_of(engine, execution)
+    assert state["status"] == "FAILED"
+    assert state["error"]
+
+
+@pytest.mark.parametrize("title", ["", None])
+def test_a_node_without_a_title_goes_by_its_id(title: str | None) -> None:
+    (step,) = Engine()._convert_nodes_to_steps({"nodes": [{"id": "a", "title": title}]})
+    assert step["name"] == "a"
+
+
+async def test_an_error_without_a_text_is_told_by_its_class() -> None:
+    class Late(Engine):
+        async def _execute_step(self, step: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+            raise TimeoutError
+
+    engine = Late()
+    execution = await engine.start_workflow(steps("a"), {})
+    await engine.settle()
+    state = await state_of(engine, execution)
+    assert (state["error"], state["steps"]["a"]["error"]) == ("TimeoutError", "TimeoutError")
+
+
+def test_the_engine_of_the_process_may_be_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Mock()
+    monkeypatch.setattr("core.workflow_engine._workflow_engine", None)
+    monkeypatch.setattr("core.workflow_engine.WorkflowEngine", made)
+    assert get_workflow_engine() is get_workflow_engine() is made.return_value
+    made.assert_called_once_with()
+
+
+@pytest.mark.parametrize("kind", ["input", "output"])
+def test_a_value_that_breaks_its_schema_twice_is_one_error(kind: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}}
+    check = getattr(Engine(), f"_validate_{kind}_schema")
+    with pytest.raises(SchemaValidationError) as caught:
+        check({f"{kind}_schema": schema}, {"a": 1, "b": "x"})
+    assert (caught.value.schema_type, len(caught.value.errors)) == (kind, 1)
+    assert caught.value.errors[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("schema", NO_SCHEMAS, ids=str)
+@pytest.mark.parametrize("kind", ["input", "output"])
+def test_a_schema_that_is_none_is_broken_by_everything(kind: str, schema: Any) -> None:
+    check = getattr(Engine(), f"_validate_{kind}_schema")
+    with pytest.raises(SchemaValidationError, match=f"{kind.capitalize()} validation failed for step a: ") as caught:
+        check({"id": "a", f"{kind}_schema": schema}, {})
+    assert (caught.value.schema_type, len(caught.value.errors)) == (kind, 1)
