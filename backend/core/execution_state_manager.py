@@ -6,6 +6,7 @@ memory. What a method has returned from is durable there.
 
 from __future__ import annotations
 
+import os
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -52,6 +53,7 @@ class ExecutionStateManager:
     def __init__(self, *, clock: Clock | None = None, store: Store | None = None) -> None:
         self._clock = clock or SystemClock()
         self._own_log = None if store is None else ExecutionLog(store)
+        self._process = 0
 
     async def create_execution(self, workflow_id: str, input_data: dict[str, Any]) -> str:
         """Create a PENDING execution and return its id.
@@ -168,16 +170,17 @@ class ExecutionStateManager:
         """Let go of the store; the next use opens it again. A process that ends without this loses nothing."""
         if self._own_log is not None:
             await close_log(self._own_log)
-        self._own_log = None
+        self._own_log, self._process = None, 0
 
     @property
     def _log(self) -> ExecutionLog:
-        if self._own_log is None:
-            with making:
-                if self._own_log is None:
-                    self._own_log = log_of_this_process()
-                return self._own_log
-        return self._own_log
+        log = self._own_log
+        if log is not None and self._process in {0, os.getpid()}:
+            return log
+        with making:
+            if self._own_log is None or self._process != os.getpid():
+                self._own_log, self._process = log_of_this_process(), os.getpid()
+            return self._own_log
 
     async def _change(self, execution_id: str, change: Change, tags: dict[str, str] | None = None) -> bool:
         return await self._log.change(execution_id, change, round(self._clock.now() * 1000), tags=tags or {})
@@ -189,6 +192,15 @@ class ExecutionStateManager:
 _GET_EXECUTION_STATE: Final = ExecutionStateManager.get_execution_state
 
 _state_manager: ExecutionStateManager | None = None
+
+
+def _forget() -> None:
+    """Drop the one of the parent process, in its forked child."""
+    global _state_manager  # noqa: PLW0603 - the one of this process
+    _state_manager = None
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def get_state_manager() -> ExecutionStateManager:

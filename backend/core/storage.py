@@ -14,13 +14,17 @@ VARIABLE: Final = "TREADLE_DB"
 making: Final = threading.RLock()
 """Held while something is made of which this process has one: a log, a state manager, an engine."""
 
+# A fork waits until nothing is being made: its child would wait for ever for a thread that it does not have.
+os.register_at_fork(before=making.acquire, after_in_parent=making.release, after_in_child=making.release)
+
 _logs: dict[tuple[int, str], ExecutionLog] = {}
 
 
 def log_of_this_process() -> ExecutionLog:
     """Return the log over the file that the environment names now; without one, a new log in memory.
 
-    All who ask for one file in one process get one log.
+    All who ask for one file in one process get one log. A forked child gets logs of its own; those of its parent are
+    kept, unused, since closing them would close the parent's file under its feet.
     """
     path = os.environ.get(VARIABLE)
     if not path:

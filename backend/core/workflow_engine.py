@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio  # noqa: F401 - the application replaces parts of it under this module's name
 import json
 import logging
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -229,6 +230,15 @@ class WorkflowEngine(Runner):
 
 
 _workflow_engine: WorkflowEngine | None = None
+
+
+def _forget() -> None:
+    """Drop the one of the parent process, in its forked child."""
+    global _workflow_engine  # noqa: PLW0603 - the one of this process
+    _workflow_engine = None
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def get_workflow_engine() -> WorkflowEngine:
