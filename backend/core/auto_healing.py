@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from msgspec import structs
 
 from core.step_errors import is_repeated_unasked
 from treadle.definition import retry_policy
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_UNITS: Final = 1_000_000_000
+"""The machine computes in whole numbers, of any unit: with nanoseconds a wait is as short as the application says."""
 
 _logger = logging.getLogger(__name__)
 
@@ -48,11 +52,10 @@ def async_retry_with_backoff(
     Raises:
         Exception: Of the decorated function: the last error, once every call is spent.
     """
-    policy = retry_policy(
-        max_attempts=max_retries + 1,
-        initial_delay=timedelta(seconds=base_delay),
-        max_delay=timedelta(seconds=max_delay),
-        backoff=exponential_base,
+    policy = structs.replace(
+        retry_policy(max_attempts=max_retries + 1, backoff=exponential_base),
+        initial_delay_ms=_units(base_delay),
+        max_delay_ms=_units(max_delay),
     )
 
     def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
@@ -68,7 +71,7 @@ def async_retry_with_backoff(
                     failures += 1
                     if failures >= policy.max_attempts or not is_repeated_unasked(error):
                         raise
-                    delay = backoff_ms(policy, attempt=failures) / 1000
+                    delay = backoff_ms(policy, attempt=failures) / _UNITS
                     _logger.warning("%s failed, again in %g s: %s", name, delay, error)
                 sleep = clock(*args, **kwargs).sleep if clock is not None else asyncio.sleep
                 await sleep(delay)
@@ -76,3 +79,7 @@ def async_retry_with_backoff(
         return retried
 
     return decorate
+
+
+def _units(seconds: float) -> int:
+    return round(min(max(seconds, 0.0), 1e9) * _UNITS)

@@ -122,9 +122,9 @@ class Fold:
         self.workflow: str | None = None
 
     @property
-    def is_open(self) -> bool:
-        """Tell whether something follows."""
-        return self.state is not None and self.state["status"] not in ENDED
+    def goes_on(self) -> bool:
+        """Tell whether something follows by itself: not behind an end, and a pause may last for months."""
+        return self.state is not None and self.state["status"] not in {*ENDED, "PAUSED"}
 
     def apply(self, change: Change) -> None:
         """Apply a change; every change of the state makes its version one higher."""

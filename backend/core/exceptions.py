@@ -47,7 +47,7 @@ class AtomException(Exception):  # noqa: N818 - the application's name for it
 
     Attributes:
         message: What is wrong, without the code.
-        error_code: Stable name of the kind of error.
+        error_code: Stable name of the kind of error; any text, where the application has names of its own.
         severity: How much it matters.
         details: What else is known, by name; empty where nothing is.
         cause: The error behind this one; None where there is none.
@@ -56,7 +56,7 @@ class AtomException(Exception):  # noqa: N818 - the application's name for it
     def __init__(
         self,
         message: str,
-        error_code: ErrorCode = ErrorCode.INTERNAL_SERVER_ERROR,
+        error_code: ErrorCode | str = ErrorCode.INTERNAL_SERVER_ERROR,
         severity: ErrorSeverity = ErrorSeverity.MEDIUM,
         details: Mapping[str, Any] | None = None,
         cause: BaseException | None = None,
@@ -71,7 +71,8 @@ class AtomException(Exception):  # noqa: N818 - the application's name for it
         self.__cause__ = cause
 
     def __str__(self) -> str:
-        return f"[{self.error_code.value}] {self.message}"
+        code = self.error_code.value if isinstance(self.error_code, ErrorCode) else self.error_code
+        return f"[{code}] {self.message}"
 
 
 class AgentExecutionError(AtomException, treadle.AgentExecutionError):
@@ -142,7 +143,7 @@ class AuthenticationError(AtomException):
     def __init__(
         self,
         message: str = "Authentication failed",
-        error_code: ErrorCode = ErrorCode.AUTHENTICATION_FAILED,
+        error_code: ErrorCode | str = ErrorCode.AUTHENTICATION_FAILED,
         details: Mapping[str, Any] | None = None,
         cause: BaseException | None = None,
     ) -> None:

@@ -2,7 +2,8 @@
 
 All changes of an execution pass through one line, in which each gets the next number, is made durable, and is applied
 to the state in memory; only then is whoever made it answered. So changes made at the same time never lose each other,
-and nothing is shown before it is kept. Executions that are over leave memory and are read back when asked for.
+and nothing is shown before it is kept. Executions that are over, or paused, leave memory and are read back when asked
+for.
 
 Callers may live on different event loops, one after another or in different threads: each makes its change on its own
 loop, when the line is its own. A loop that ends in the middle leaves the line to the next caller, who reads the store
@@ -221,7 +222,7 @@ class ExecutionLog:
                 if place.loop.is_running() and place.turn.set_running_or_notify_cancel():
                     line.loop = place.loop
                     place.turn.set_result(True)
-            is_resident = line.sequence is not None and line.fold.is_open
+            is_resident = line.sequence is not None and line.fold.goes_on
             if line.loop is None and not is_resident and self._lines.get(line.execution_id) is line:
                 del self._lines[line.execution_id]
 

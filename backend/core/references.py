@@ -23,7 +23,11 @@ VARIABLE: Final = re.compile(r"\${([^}]+)}")
 def read_path(path: str, state: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON value or MISSING
     """Return the value at ``path``, or ``MISSING``."""
     root, *keys = path.strip().split(".")
-    found: Any = state.get("input_data", {}) if root == "input" else (state.get("outputs") or {}).get(root, MISSING)
+    outputs = state.get("outputs")
+    if root == "input":
+        found = state.get("input_data", {})
+    else:
+        found = outputs.get(root, MISSING) if isinstance(outputs, dict) else MISSING
     for key in keys:
         if not isinstance(found, dict) or key not in found:
             return MISSING

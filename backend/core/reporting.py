@@ -6,6 +6,7 @@ analytics that fails is logged and nothing more.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from core.workflow_graph import Step, WorkflowData
 
 _logger = logging.getLogger(__name__)
+
+NOTIFY_SECONDS = 5.0
+"""How long a notifier may take: a user who cannot be told holds up neither an execution nor who cancels it."""
 
 _RESOURCE_KEYS = ("id", "resource_id", "task_id", "email_id", "execution_id")
 
@@ -240,7 +244,8 @@ class Report:
     async def _notify(self, status: str, data: dict[str, Any] | None = None) -> None:
         arguments = (self.user_id, self.execution_id, status, *(() if data is None else (data,)))
         try:
-            await settled(self.notifier.notify_workflow_status(*arguments))
+            async with asyncio.timeout(NOTIFY_SECONDS):
+                await settled(self.notifier.notify_workflow_status(*arguments))
         except Exception:
             _logger.exception("nobody could be told that execution %s is %s", self.execution_id, status)
 

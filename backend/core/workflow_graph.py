@@ -126,5 +126,7 @@ def has_conditional_connections(workflow: WorkflowData) -> bool:
 
 def dependencies_are_met(step: Step, state: dict[str, Any]) -> bool:
     """Tell whether every step that ``step`` depends on is COMPLETED."""
-    known = state.get("steps") or {}
-    return all((known.get(name) or {}).get("status") == "COMPLETED" for name in step.get("depends_on") or ())
+    steps = state.get("steps")
+    known = steps if isinstance(steps, dict) else {}
+    entries = [known.get(name) for name in step.get("depends_on") or ()]
+    return all(isinstance(entry, dict) and entry.get("status") == "COMPLETED" for entry in entries)

@@ -170,3 +170,21 @@ async def test_a_run_whose_task_is_cancelled_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await run
     assert bench.calls[-1] == "b was cancelled"
+
+
+async def test_a_notifier_that_hangs_holds_up_neither_a_cancellation_nor_the_execution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Hanging:
+        async def notify_workflow_status(self, *_: Any) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("core.reporting.NOTIFY_SECONDS", 0.001)
+    monkeypatch.setattr("core.workflow_engine.get_connection_manager", Hanging)
+    bench = Bench(lambda *_: False)
+    execution = await bench.start()
+    await bench.b_runs.wait()
+    assert await bench.engine.cancel_execution(execution)
+    assert (await bench.settle(execution))["status"] == "CANCELLED"
+    bench.b_may_end.set()
+    assert (await bench.settle(await bench.start()))["status"] == "COMPLETED"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 import pytest
 from hypothesis import given, settings
@@ -414,3 +415,38 @@ def test_errors_say_what_they_should_and_survive_pickling(error: Exception, text
 def test_there_is_one_state_manager_in_a_process() -> None:
     assert get_state_manager() is get_state_manager()
     assert WorkflowEngine().state_manager is get_state_manager()
+
+
+# -- what is odd, and no reason to fail
+
+
+@pytest.mark.parametrize(
+    "state", [{"outputs": 5}, {"outputs": None}, {"outputs": {"x": 5}}, {"steps": {"x": "COMPLETED"}}]
+)
+def test_a_state_of_another_shape_has_nothing_at_any_path(engine: WorkflowEngine, state: dict[str, Any]) -> None:
+    assert engine._get_value_from_path("x.y", state) is None
+    assert engine._path_exists("x.y", state) is False
+    assert engine._check_dependencies({"depends_on": ["x"]}, state) is False
+
+
+def test_an_error_may_have_a_code_of_the_applications_own() -> None:
+    error = AtomException("closed", "SHOP_1")
+    assert (str(error), str(pickle.loads(pickle.dumps(error)))) == ("[SHOP_1] closed", "[SHOP_1] closed")
+
+
+@pytest.mark.parametrize(
+    ("options", "waits"),
+    [
+        ({"base_delay": 0.0005}, [0.0005, 0.001, 0.002]),
+        ({"base_delay": 0.0015, "exponential_base": 1}, [0.0015] * 3),
+        ({"max_delay": float("inf")}, [1, 2, 4]),
+        ({"max_delay": 0}, [0, 0, 0]),
+        ({"base_delay": 10, "max_delay": 5}, [5, 5, 5]),
+    ],
+    ids=str,
+)
+async def test_retries_wait_as_long_as_they_are_told(options: dict[str, Any], waits: list[float]) -> None:
+    function = AsyncMock(side_effect=[OSError, OSError, OSError, "done"])
+    with patch("asyncio.sleep", AsyncMock()) as sleep:
+        assert await async_retry_with_backoff(**options)(function)() == "done"
+    assert [call.args[0] for call in sleep.call_args_list] == pytest.approx(waits)

@@ -172,17 +172,22 @@ async def test_parallel_updates_never_lose_each_others_output(manager: Execution
     assert found["version"] == 201
 
 
-async def test_an_execution_that_is_over_leaves_memory_and_is_read_back(manager: ExecutionStateManager) -> None:
+@pytest.mark.parametrize("status", ["COMPLETED", "PAUSED"])
+async def test_an_execution_that_is_over_or_paused_leaves_memory_and_is_read_back(
+    manager: ExecutionStateManager, status: str
+) -> None:
     execution = await manager.create_execution("w", {})
     await manager.update_step_status(execution, "a", "COMPLETED", [1])
     assert execution in manager._log._lines
-    await manager.update_execution_status(execution, "COMPLETED")
+    await manager.update_execution_status(execution, status)
     assert execution not in manager._log._lines
     assert (await state_of(manager, execution))["outputs"] == {"a": [1]}
     await manager.update_step_status(execution, "late", "COMPLETED", 5)
     found = await state_of(manager, execution)
     assert (found["version"], found["outputs"]) == (4, {"a": [1], "late": 5})
     assert manager._log._lines == {}
+    await manager.update_execution_status(execution, "RUNNING")
+    assert execution in manager._log._lines
 
 
 async def test_a_workflow_is_kept_beside_the_state(manager: ExecutionStateManager) -> None:
