@@ -81,6 +81,8 @@ class ExecutionRun:
         """
         self._task = asyncio.current_task()
         try:
+            if not self._definition.is_chain:
+                await self._facts.refresh()
             await self._turn(i.StartRequested(execution_id=self._report.execution_id, input=_EMPTY, at=self._now()))
             while not self._rests():
                 await self._take(await self._inbox.get())
@@ -116,6 +118,7 @@ class ExecutionRun:
         """Go on where the execution is paused; False if the run is over, and another one has to go on."""
         if self._is_over:
             return False
+        self._facts.grow_old()
         self._inbox.put_nowait(i.ResumeRequested(at=self._now()))
         return True
 
@@ -126,6 +129,7 @@ class ExecutionRun:
             case SlotGranted():
                 await self._start_next()
             case Ended():
+                self._facts.grow_old()
                 await self._turn(await self._recorded(arrived))
             case _:
                 await self._turn(arrived)
@@ -140,7 +144,11 @@ class ExecutionRun:
         self._forget_stale()
         if self._ready and self._definition.reads_state(self._ready[0][1]):
             await self._facts.refresh()
-        turn = advance(self._state, self._requests(), names=self._facts.names)
+        is_paused = not self._definition.is_chain and await self._facts.is_paused_by_others()
+        requests = self._requests()  # last: those count that are made while the state is read
+        if is_paused and not requests:
+            requests = [i.PauseRequested(at=self._now())]
+        turn = advance(self._state, requests, names=self._facts.names)
         if self._ready and self._state.starts_steps:
             _, step = heapq.heappop(self._ready)
             start(self._state, (step,), at=self._now(), turn=turn)

@@ -66,6 +66,8 @@ class Facts:
         self._definition = definition
         self._hooks = hooks
         self._state: dict[str, Any] = {}
+        self._is_fresh = False
+        self._began_paused: bool | None = None
         self.kept = _kept(definition, recorded, keeps_failures=keeps_failures)
         self.parameters: dict[str, dict[str, Any]] = {}
         self.skip_reasons: dict[str, str] = {}
@@ -74,6 +76,19 @@ class Facts:
     async def refresh(self) -> None:
         """Read the application's state, which the next decisions go by."""
         self._state = await self._hooks.read_state()
+        self._is_fresh = True
+        if self._began_paused is None:
+            self._began_paused = self._state.get("status") == "PAUSED"  # a stand-in's state, the same for ever
+
+    def grow_old(self) -> None:
+        """Note that something has happened since the state was read."""
+        self._is_fresh = False
+
+    async def is_paused_by_others(self) -> bool:
+        """Tell whether the application has written PAUSED by itself since the run began; read at most once a wave."""
+        if not self._is_fresh:
+            await self.refresh()
+        return self._state.get("status") == "PAUSED" and not self._began_paused
 
     def _resolve(self, key: str) -> bool:
         """Resolve the parameters of a step; where one is missing the machine has the step ask for it."""

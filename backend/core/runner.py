@@ -161,7 +161,6 @@ class Runner(StepMethods):
         """Run nodes in parallel along their connections; a node runs once all that enter it are active."""
         report = self._report(execution_id, workflow, ws_manager, user_id, start_time)
         try:
-            await self._read_state(execution_id)
             await self._drive(report, state, lambda: translate_graph(workflow, execution_id))
         except Exception as error:  # noqa: BLE001 - as in ``_run_execution``
             await self._cannot_go_on(report, error)

@@ -108,6 +108,25 @@ async def test_the_state_of_another_manager_is_read_only_where_something_reads_i
     }
 
 
+async def test_in_a_graph_the_state_of_another_manager_is_read_once_a_wave() -> None:
+    leaves = [f"n{place}" for place in range(100)]
+    connections = [{"source": "root", "target": name, "condition": "1 == 1"} for name in leaves]
+    nodes = [{"id": name} for name in ("root", *leaves)]
+    manager = OtherManager()
+    all_run = asyncio.Barrier(len(leaves))
+
+    class Waiting(Engine):
+        async def _execute_step(self, step: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+            if step["id"] != "root":
+                await all_run.wait()
+            return RESULT
+
+    engine = Waiting(manager)
+    engine.semaphore = asyncio.Semaphore(len(leaves))
+    await engine.finish({"id": "w", "nodes": nodes, "connections": connections})
+    assert manager.reads == 3  # before it runs, as it begins, behind the root
+
+
 async def test_a_step_that_changes_its_parameters_changes_nothing_else() -> None:
     class Changing(Engine):
         async def _execute_step(self, step: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -236,6 +238,53 @@ async def test_a_request_to_cancel_that_is_made_while_the_resumption_is_written_
     await bench.settle()
     assert ((await bench.state(execution))["status"], bench.calls) == ("CANCELLED", [])
     bench.assert_idle()
+
+
+async def test_a_graph_whose_state_the_application_pauses_by_itself_starts_nothing_more_until_it_is_resumed() -> None:
+    bench = Bench()
+    workflow = parallel(action("a", "hold"), action("b"), connections=[("a", "b", "1 == 1")])
+    execution = await bench.engine.start_workflow(workflow, {})
+    await bench.started.wait()
+    await bench.manager.update_execution_status(execution, "PAUSED")
+    bench.release.set()
+    await bench.settle()
+    state = await bench.state(execution)
+    assert (state["status"], statuses(state)) == ("PAUSED", {"a": "COMPLETED"})
+    assert await bench.engine.resume_workflow(execution, workflow, {}) is True
+    await bench.settle()
+    state = await bench.state(execution)
+    assert (state["status"], bench.calls) == ("COMPLETED", ["a", "b"])
+
+
+async def test_a_pause_that_is_asked_for_while_the_state_is_read_counts() -> None:
+    class Asking(ExecutionStateManager):
+        async def get_execution_state(self, execution_id: str) -> dict[str, Any] | None:
+            state = await super().get_execution_state(execution_id)
+            if state and state["steps"] and not asked:
+                asked.append(await bench.engine.pause_execution(execution_id))
+            return state
+
+    bench = Bench()
+    asked: list[bool] = []
+    bench.engine.state_manager = bench.manager = Asking()  # type: ignore[assignment]
+    workflow = parallel(action("a"), action("b"), connections=[("a", "b", "1 == 1")])
+    workflow["connections"] = [{"source": "a", "target": "b"}]
+    execution = await bench.engine.state_manager.create_execution("w", {})
+    await bench.engine._execute_workflow_graph(execution, workflow, {}, AsyncMock(), "ada", datetime.now(UTC))
+    state = await bench.state(execution)
+    assert (asked, state["status"], statuses(state)) == ([True], "PAUSED", {"a": "COMPLETED"})
+
+
+async def test_a_stand_in_whose_state_is_paused_for_ever_does_not_keep_a_graph_from_running() -> None:
+    bench = Bench()
+    manager = AsyncMock()
+    manager.get_execution_state.return_value = {"status": "PAUSED", "steps": {}, "input_data": {}, "outputs": {}}
+    bench.engine.state_manager = manager
+    workflow = parallel(action("a"), action("b"), connections=[("a", "b", "1 == 1")])
+    assert await bench.engine.resume_workflow("x", workflow, {}) is True
+    await bench.settle()
+    assert bench.calls == ["a", "b"]
+    assert manager.update_execution_status.call_args.args == ("x", "COMPLETED")
 
 
 async def test_of_two_resumes_at_once_one_counts() -> None:
