@@ -320,7 +320,7 @@ async def test_a_fallback_is_tried_once_the_service_failed(shop: Shop) -> None:
         "execution_method": "fallback_service",
     }
     bare = Shop._execute_step.__wrapped__  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match=r"closed.*Unknown service: lost"):
+    with pytest.raises(ValueError, match=r"closed.*also failed: Unknown service: lost"):
         await bare(shop, step("shop", "break", fallback_service="lost"), {})
 
 
