@@ -20,7 +20,13 @@ class Clock:
     Args:
         wall: Seconds since the epoch; may jump.
         monotonic: Seconds since anything; may not.
+
+    Attributes:
+        longest_sleep_seconds: The wall clock may jump ahead while the loop sleeps by the monotonic one, so whoever
+            sleeps looks again at least this often.
     """
+
+    longest_sleep_seconds = 30.0
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._wall = wall

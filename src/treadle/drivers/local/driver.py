@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ from treadle.store.protocol import Filter
 from treadle.values import PayloadError, decode_payload, encode_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from msgspec import Raw
 
@@ -51,7 +52,8 @@ class LocalDriver(LogReads):
         registry: Actions by name.
         max_concurrent_steps: Slots of the whole engine.
         settings: Limits and periods.
-        clock: The engine's time.
+        clock: The engine's time; None for that of the host.
+        draw: Gives the random numbers in [0, 1) of jitter.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class LocalDriver(LogReads):
         max_concurrent_steps: int,
         settings: Settings,
         clock: Clock | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._feed = Feed()
         super().__init__(store, self._feed, Plans(store, settings))
@@ -76,6 +79,7 @@ class LocalDriver(LogReads):
             max_concurrent_steps=max_concurrent_steps,
             settings=settings,
             clock=self._clock,
+            draw=draw,
         )
         inbox = Inbox(store.path, max_bytes=settings.max_payload_bytes)
         self._remote = RemoteCommands(inbox, self, settings) if store.path else None

@@ -10,8 +10,6 @@ import asyncio
 import contextvars
 import inspect
 import logging
-import random
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from treadle.actions import Action
+    from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Resident
     from treadle.drivers.local.threads import Threads
     from treadle.machine import RunStep
@@ -61,12 +60,12 @@ class Body:
         "timer",
     )
 
-    def __init__(self, resident: Resident, command: RunStep) -> None:
+    def __init__(self, resident: Resident, command: RunStep, started: float) -> None:
         self.resident = resident
         self.command = command
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.started = time.monotonic()
+        self.started = started
         self.has_begun = False
         self.overran = False
         self.is_cancelled = False
@@ -83,6 +82,8 @@ class Bodies:
         threads: For sync actions.
         report: Takes what came of an attempt.
         freed: Told when a body has let go of its slot.
+        clock: What a deadline is given by.
+        draw: Gives the random numbers in [0, 1) of jitter.
     """
 
     def __init__(
@@ -91,11 +92,16 @@ class Bodies:
         threads: Threads,
         report: Callable[[Resident, AnyInput], None],
         freed: Callable[[Resident], None],
+        *,
+        clock: Clock,
+        draw: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._threads = threads
         self._report = report
         self._freed = freed
+        self._clock = clock
+        self._draw = draw
         self._running: dict[tuple[str, str, int], Body] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -106,10 +112,10 @@ class Bodies:
 
     def run(self, resident: Resident, command: RunStep, action: Action) -> None:
         """Start an attempt."""
-        body = Body(resident, command)
+        loop = asyncio.get_running_loop()
+        body = Body(resident, command, loop.time())
         self._running[self._key(body)] = body
         self._idle.clear()
-        loop = asyncio.get_running_loop()
         timeout = command.node.timeout_ms
         if timeout is not None:
             body.timer = loop.call_later(timeout / 1000, self._time_out, body)
@@ -158,7 +164,7 @@ class Bodies:
     def _context(self, body: Body) -> StepContext:
         state, command = body.resident.state, body.command
         timeout = command.node.timeout_ms
-        now = datetime.now(UTC)
+        now = datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)
         fields = {"execution_id": state.execution_id, "step": command.step, "attempt": command.attempt}
         return StepContext(
             execution_id=state.execution_id,
@@ -172,13 +178,14 @@ class Bodies:
 
     async def _call(self, body: Body, action: Action, arguments: dict[str, Any]) -> None:
         body.has_begun = True
+        loop = asyncio.get_running_loop()
         try:
             result = await action.function(**arguments)
         except BaseException as error:  # noqa: BLE001 - the fence
-            _look_at_time(body)
+            _look_at_time(body, loop.time())
             outcome = self._failure(body, error)
         else:
-            _look_at_time(body)
+            _look_at_time(body, loop.time())
             outcome = self._success(body, result)
         self._finish(body, outcome)
 
@@ -191,10 +198,10 @@ class Bodies:
             try:
                 result = context.run(action.function, **arguments)
             except BaseException as error:  # noqa: BLE001 - the fence
-                _look_at_time(body)
+                _look_at_time(body, loop.time())
                 outcome = self._failure(body, error)
             else:
-                _look_at_time(body)
+                _look_at_time(body, loop.time())
                 outcome = self._success(body, result)
             try:
                 loop.call_soon_threadsafe(self._finish, body, outcome)
@@ -309,7 +316,7 @@ class Bodies:
             attempt=command.attempt,
             error=error,
             names=names,
-            draw=random.random(),  # noqa: S311 - jitter
+            draw=self._draw(),
             at=body.resident.now_ms(),
             **how,
         )
@@ -320,10 +327,10 @@ def interrupted(step: str, attempt: int, at: int) -> AnyInput:
     return ActionInterrupted(step=step, attempt=attempt, at=at)
 
 
-def _look_at_time(body: Body) -> None:
+def _look_at_time(body: Body, now: float) -> None:
     """Note whether an attempt took longer than its timeout; at its end, before its result waits for the loop."""
     timeout = body.command.node.timeout_ms
-    body.overran = timeout is not None and time.monotonic() - body.started > timeout / 1000
+    body.overran = timeout is not None and now - body.started > timeout / 1000
 
 
 def _refuse_coroutine(result: object) -> None:

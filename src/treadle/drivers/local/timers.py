@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 _SLACK = 64
 
-LONGEST_SLEEP_SECONDS = 30.0
-"""The wall clock may jump ahead while the loop sleeps by the monotonic one, so it looks again at least this often."""
-
 
 class Timers:
     """Due times by key, with one loop timer for the earliest.
@@ -65,7 +62,7 @@ class Timers:
             self._handle_at = heap[0][0]
             seconds = max(0.0, (self._handle_at - self._clock.now_ms()) / 1000)
             loop = asyncio.get_running_loop()
-            self._handle = loop.call_later(min(seconds, LONGEST_SLEEP_SECONDS), self._fire)
+            self._handle = loop.call_later(min(seconds, self._clock.longest_sleep_seconds), self._fire)
 
     def _fire(self) -> None:
         self._handle = None

@@ -26,7 +26,7 @@ from treadle.machine.commands import ReadyStep
 from treadle.machine.inputs import TimeReached
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from treadle.actions import Registry
@@ -54,6 +54,7 @@ class TurnLoop:
         max_concurrent_steps: Slots of the whole engine.
         settings: Limits and periods.
         clock: The engine's time.
+        draw: Gives the random numbers in [0, 1) of jitter.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class TurnLoop:
         max_concurrent_steps: int,
         settings: Settings,
         clock: Clock,
+        draw: Callable[[], float],
     ) -> None:
         self._store = store
         self._registry = registry
@@ -73,6 +75,7 @@ class TurnLoop:
         self._feed = feed
         self._settings = settings
         self._clock = clock
+        self._draw = draw
         self._admission = Admission(max_concurrent_steps)
         self._threads = Threads(settings.step_threads or max_concurrent_steps)
         self._timers = Timers(clock, self._time_reached)
@@ -96,7 +99,7 @@ class TurnLoop:
         """Begin to turn. No step starts before ``admit``."""
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._bodies = Bodies(self._settings, self._threads, self.put, self._freed)
+        self._bodies = Bodies(self._settings, self._threads, self.put, self._freed, clock=self._clock, draw=self._draw)
         self._loop = asyncio.create_task(self._run(), name="treadle-turns")
 
     def admit(self) -> None:
