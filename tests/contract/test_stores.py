@@ -1,4 +1,4 @@
-"""Every store keeps the same promises."""
+"""Every store keeps the same promises; below them, what SQLite's promises beyond them."""
 
 from __future__ import annotations
 
@@ -15,95 +15,35 @@ import pytest
 import treadle
 from treadle.errors import QuarantineError, StoreError, StoreLockedError
 from treadle.store.memory import MemoryStore
-from treadle.store.protocol import Answer, Appended, Filter, IndexRow, StoredTurn, Turn
+from treadle.store.protocol import Answer, Filter, IndexRow, Turn
 from treadle.store.sqlite import SqliteStore, connect
+from treadle.testing.contracts import StoreContract
+from treadle.testing.contracts import first_turn as first
+from treadle.testing.contracts import later_turn as later
+from treadle.testing.stores import BlockingStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-def first(name: str, events: bytes = b"[1]", **index: Any) -> Turn:
-    row = IndexRow(status="RUNNING", workflow_id="w", definition_hash="h", created_ms=5, **index)
-    return Turn(name, 1, events, 1, row, b"{}")
+    from treadle.store.protocol import Store
 
 
-def later(name: str, sequence: int, events: bytes = b"[2,3]", count: int = 2, index: IndexRow | None = None) -> Turn:
-    return Turn(name, sequence, events, count, index)
+class TestMemoryStore(StoreContract):
+    def make_store(self, folder: Path) -> Store:
+        return MemoryStore()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    made = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "log.db")
-    await made.open()
-    yield made
-    await made.close()
+class TestSqliteStore(StoreContract):
+    def make_store(self, folder: Path) -> Store:
+        return SqliteStore(folder / "log.db")
 
 
-async def test_turns_come_back_in_order_with_one_cursor_per_event(store: Any) -> None:
-    answers = await store.append([first("a"), first("b"), later("a", 2)])
-    assert answers == [Appended(Answer.COMMITTED, 1), Appended(Answer.COMMITTED, 2), Appended(Answer.COMMITTED, 4)]
-    a1, b1, a2 = (
-        StoredTurn("a", 1, b"[1]", 1, 1),
-        StoredTurn("b", 1, b"[1]", 1, 2),
-        StoredTurn("a", 2, b"[2,3]", 2, 4),
-    )
-    assert list(await store.read("a")) == [a1, a2]
-    assert list(await store.read("a", after=1)) == [a2]
-    assert list(await store.read("nobody")) == []
-    assert list(await store.read_after(0)) == [a1, b1, a2]
-    assert list(await store.read_after(1, limit=1)) == [b1]
-    assert list(await store.read_after(3)) == [a2]
-    assert await store.head() == 4
-    assert await store.definition("h") == b"{}"
-    assert await store.definition("x") is None
+class TestBlockingStore(StoreContract):
+    """The store of a rehearsal with a path."""
 
-
-async def test_a_bad_turn_leaves_the_others_of_its_call_alone(store: Any) -> None:
-    await store.append([first("a"), later("a", 2)])
-    answers = await store.append([later("a", 2), later("a", 2, b"[9,9]"), later("a", 9), later("z", 2), first("b")])
-    assert [one.answer for one in answers] == [
-        Answer.DUPLICATE,
-        Answer.CONFLICT,
-        Answer.CONFLICT,
-        Answer.CONFLICT,
-        Answer.COMMITTED,
-    ]
-    assert answers[0].cursor == 3
-    assert [turn.sequence for turn in await store.read("a")] == [1, 2]
-    assert [turn.events for turn in await store.read("b")] == [b"[1]"]
-
-
-async def test_the_last_turn_of_an_execution_handed_over_twice_is_a_duplicate(store: Any) -> None:
-    """One bad turn never undoes another's; SQLite's unique index undoes the whole transaction."""
-    row = IndexRow(status="RUNNING", workflow_id="w", definition_hash="h", created_ms=5)
-    await store.append([Turn("a", 1, b"[1]", 1, row, b"{}")])
-    last = Turn("a", 2, b"[2]", 1, IndexRow(status="COMPLETED", is_open=False, ended_ms=9))
-    answers = await store.append([last, last, Turn("b", 1, b"[1]", 1, row, b"{}")])
-    assert [one.answer for one in answers] == [Answer.COMMITTED, Answer.DUPLICATE, Answer.COMMITTED]
-
-
-async def test_a_turn_after_one_that_closes_may_come_in_the_same_append(store: Any) -> None:
-    """Turns of one execution may follow each other in one call."""
-    row = IndexRow(status="RUNNING", workflow_id="w", definition_hash="h", created_ms=5)
-    last = Turn("a", 2, b"[2]", 1, IndexRow(status="COMPLETED", is_open=False, ended_ms=9))
-    answers = await store.append([Turn("a", 1, b"[1]", 1, row, b"{}"), last, Turn("a", 3, b"[3]", 1)])
-    assert [one.answer for one in answers] == [Answer.COMMITTED] * 3
-
-
-async def test_lists_are_newest_first_filtered_and_paged(store: Any) -> None:
-    await store.append([first("a", tags={"k": "v"}), first("b"), first("c", tags={"k": "v", "m": "n"})])
-    await store.append([later("b", 2, index=IndexRow(status="COMPLETED", is_open=False, ended_ms=9))])
-    ids = lambda rows: [row.execution_id for row in rows]  # noqa: E731
-    assert ids(await store.list()) == ["c", "b", "a"]
-    assert ids(await store.list(Filter(is_open=True))) == ["c", "a"]
-    assert ids(await store.list(Filter(statuses=("COMPLETED",)))) == ["b"]
-    assert ids(await store.list(Filter(tags={"k": "v"}))) == ["c", "a"]
-    assert ids(await store.list(Filter(workflow_id="other"))) == []
-    page = await store.list(limit=2)
-    assert ids(await store.list(limit=2, before=page[-1].number)) == ["a"]
-    row = await store.get("b")
-    assert (row.status, row.is_open, row.created_ms, row.ended_ms, row.workflow_id) == ("COMPLETED", False, 5, 9, "w")
-    assert await store.get("nobody") is None
+    def make_store(self, folder: Path) -> Store:
+        self.store = BlockingStore(SqliteStore(folder / "log.db"))
+        return self.store
 
 
 async def test_appends_that_wait_share_a_transaction(tmp_path: Path) -> None:

@@ -1,0 +1,174 @@
+"""What every store promises, as tests that whoever writes a store runs on theirs.
+
+::
+
+    class TestMyStore(StoreContract):
+        def make_store(self, folder):
+            return MyStore(folder / "log")
+
+Each test is a plain function with an event loop of its own, so that no plugin is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from treadle.store.protocol import EVERYTHING, Answer, Appended, Filter, IndexRow, StoredTurn, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from treadle.store.protocol import Store
+
+
+def first_turn(name: str, events: bytes = b"[1]", **index: Any) -> Turn:  # noqa: ANN401 - fields of the index row
+    """Return the first turn of an execution, with one event."""
+    row = IndexRow(status="RUNNING", workflow_id="w", definition_hash="h", created_ms=5, **index)
+    return Turn(name, 1, events, 1, row, b"{}")
+
+
+def later_turn(
+    name: str, sequence: int, events: bytes = b"[2,3]", count: int = 2, index: IndexRow | None = None
+) -> Turn:
+    """Return another turn of an execution, with two events."""
+    return Turn(name, sequence, events, count, index)
+
+
+ENDED = IndexRow(status="COMPLETED", is_open=False, ended_ms=9)
+"""The index row of an execution that ended."""
+
+
+class StoreContract:
+    """The promises of ``store.protocol.Store``. Subclass it, and say how a store is made."""
+
+    def make_store(self, folder: Path) -> Store:
+        """Return a new, empty store that is not open; it may keep files in ``folder``."""
+        raise NotImplementedError("say how the store is made")
+
+    def _check(self, folder: Path, check: Callable[[Store], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            store = self.make_store(folder)
+            await store.close()  # safe before it is open
+            await store.open()
+            try:
+                await check(store)
+            finally:
+                await store.close()
+                await store.close()  # and twice
+
+        asyncio.run(whole())
+
+    def test_turns_come_back_in_order_with_one_cursor_per_event(self, tmp_path: Path) -> None:
+        """What was committed is there, in the order of its cursors, one for each event."""
+
+        async def check(store: Store) -> None:
+            answers = await store.append([first_turn("a"), first_turn("b"), later_turn("a", 2)])
+            assert answers == [
+                Appended(Answer.COMMITTED, 1),
+                Appended(Answer.COMMITTED, 2),
+                Appended(Answer.COMMITTED, 4),
+            ]
+            a1, b1, a2 = (
+                StoredTurn("a", 1, b"[1]", 1, 1),
+                StoredTurn("b", 1, b"[1]", 1, 2),
+                StoredTurn("a", 2, b"[2,3]", 2, 4),
+            )
+            assert list(await store.read("a")) == [a1, a2]
+            assert list(await store.read("a", after=1)) == [a2]
+            assert list(await store.read("nobody")) == []
+            assert list(await store.read_after(0)) == [a1, b1, a2]
+            assert list(await store.read_after(1, limit=1)) == [b1]
+            assert list(await store.read_after(3)) == [a2]
+            assert await store.head() == 4
+            assert await store.definition("h") == b"{}"
+            assert await store.definition("x") is None
+
+        self._check(tmp_path, check)
+
+    def test_a_bad_turn_leaves_the_others_of_its_call_alone(self, tmp_path: Path) -> None:
+        """Each turn has an answer of its own."""
+
+        async def check(store: Store) -> None:
+            await store.append([first_turn("a"), later_turn("a", 2)])
+            answers = await store.append(
+                [
+                    later_turn("a", 2),
+                    later_turn("a", 2, b"[9,9]"),
+                    later_turn("a", 9),
+                    later_turn("z", 2),
+                    first_turn("b"),
+                ]
+            )
+            assert [one.answer for one in answers] == [
+                Answer.DUPLICATE,
+                Answer.CONFLICT,
+                Answer.CONFLICT,
+                Answer.CONFLICT,
+                Answer.COMMITTED,
+            ]
+            assert answers[0].cursor == 3
+            assert [turn.sequence for turn in await store.read("a")] == [1, 2]
+            assert [turn.events for turn in await store.read("b")] == [b"[1]"]
+
+        self._check(tmp_path, check)
+
+    def test_the_last_turn_of_an_execution_handed_over_twice_is_a_duplicate(self, tmp_path: Path) -> None:
+        """One bad turn never undoes another's; a unique index of a database may undo the whole transaction."""
+
+        async def check(store: Store) -> None:
+            await store.append([first_turn("a")])
+            last = Turn("a", 2, b"[2]", 1, ENDED)
+            answers = await store.append([last, last, first_turn("b")])
+            assert [one.answer for one in answers] == [Answer.COMMITTED, Answer.DUPLICATE, Answer.COMMITTED]
+
+        self._check(tmp_path, check)
+
+    def test_a_turn_after_one_that_closes_may_come_in_the_same_append(self, tmp_path: Path) -> None:
+        """Turns of one execution may follow each other in one call."""
+
+        async def check(store: Store) -> None:
+            last = Turn("a", 2, b"[2]", 1, ENDED)
+            answers = await store.append([first_turn("a"), last, Turn("a", 3, b"[3]", 1)])
+            assert [one.answer for one in answers] == [Answer.COMMITTED] * 3
+
+        self._check(tmp_path, check)
+
+    def test_lists_are_newest_first_filtered_and_paged(self, tmp_path: Path) -> None:
+        """Every field of a filter must match."""
+
+        async def check(store: Store) -> None:
+            tagged = [first_turn("a", tags={"k": "v"}), first_turn("b"), first_turn("c", tags={"k": "v", "m": "n"})]
+            await store.append(tagged)
+            await store.append([later_turn("b", 2, index=ENDED)])
+
+            async def ids(where: Filter = EVERYTHING, **page: int) -> list[str]:
+                return [row.execution_id for row in await store.list(where, **page)]
+
+            assert await ids() == ["c", "b", "a"]
+            assert await ids(Filter(is_open=True)) == ["c", "a"]
+            assert await ids(Filter(statuses=("COMPLETED",))) == ["b"]
+            assert await ids(Filter(tags={"k": "v"})) == ["c", "a"]
+            assert await ids(Filter(workflow_id="other")) == []
+            page = await store.list(limit=2)
+            assert await ids(limit=2, before=page[-1].number) == ["a"]
+            row = await store.get("b")
+            assert row is not None
+            shown = (row.status, row.is_open, row.created_ms, row.ended_ms, row.workflow_id)
+            assert shown == ("COMPLETED", False, 5, 9, "w")
+            assert await store.get("nobody") is None
+
+        self._check(tmp_path, check)
+
+    def test_a_store_that_is_read_again_takes_appends_again(self, tmp_path: Path) -> None:
+        """``reopen`` changes nothing of what is committed."""
+
+        async def check(store: Store) -> None:
+            await store.append([first_turn("a")])
+            await store.reopen()
+            answers = await store.append([first_turn("a"), later_turn("a", 2)])
+            assert [one.answer for one in answers] == [Answer.DUPLICATE, Answer.COMMITTED]
+            assert await store.head() == 3
+
+        self._check(tmp_path, check)
