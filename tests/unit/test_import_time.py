@@ -27,6 +27,15 @@ def test_import_treadle_loads_nothing_heavy() -> None:
     assert _loaded_by("import treadle") & HEAVY == set()
 
 
+def test_import_treadle_loads_nothing_of_the_test_kit_and_the_kit_loads_pytest_only_as_its_plugin() -> None:
+    assert [name for name in _loaded_by("import treadle") if name.startswith("treadle.testing")] == []
+    everything = "import treadle.testing as t\nfor name in t.__all__: assert getattr(t, name) is not None, name"
+    loaded = _loaded_by(everything)
+    assert "treadle.testing.rehearsal" in loaded
+    assert loaded & {"pytest", "hypothesis", "treadle.testing.plugin", "sqlite3"} == set()
+    assert _loaded_by("import treadle.testing") & {"asyncio", "treadle.testing.rehearsal"} == set()
+
+
 def test_every_public_name_resolves_and_the_list_of_names_is_complete() -> None:
     loaded = _loaded_by("import treadle\nfor name in treadle.__all__: assert getattr(treadle, name) is not None, name")
     assert {"treadle.engine", "treadle.model"} <= loaded

@@ -1,0 +1,150 @@
+"""Actions on a stage: each is called by its name as ever, noted, and replaced where the test says so.
+
+A replacement must take what the action that it stands for takes; where there is no such action, what the nodes pass.
+Every problem of all replacements is told at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from treadle.actions import Registry
+from treadle.errors import ValidationError
+from treadle.model import Problem
+from treadle.testing.words import ByStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from treadle.actions import StepContext
+    from treadle.model import Node, Workflow
+    from treadle.testing.words import Replacement
+
+CONTEXT: Final = "context"
+_BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Caller(Protocol):
+    """Calls an action for a step."""
+
+    async def __call__(self, name: str, context: StepContext, parameters: dict[str, Any]) -> object:
+        """Return what it gives."""
+
+
+def check_replacements(
+    workflow: Workflow, real: Registry, replace: Mapping[str, Replacement], *, is_strict: bool
+) -> None:
+    """Raise ``ValidationError`` with every replacement that fits no action or node of ``workflow``."""
+    nodes = {node.id: node for node in workflow.nodes if node.action}
+    problems = [
+        Problem("replacement", text, f"replace[{name!r}]")
+        for name, one in replace.items()
+        for text in _problems(name, one, real, nodes, is_strict=is_strict)
+    ]
+    if problems:
+        raise ValidationError("\n".join(map(str, problems)), problems)
+
+
+def _problems(
+    name: str, one: Replacement, real: Registry, nodes: Mapping[str, Node], *, is_strict: bool
+) -> Iterator[str]:
+    used = {node.action_name for node in nodes.values()}
+    if name not in used and (is_strict or name not in real):
+        what = "no node of the workflow calls it" if name in real else "there is no such action"
+        yield what + _nearest(name, used)
+        return
+    callers = [node for node in nodes.values() if node.action_name == name]
+    if isinstance(one, ByStep):
+        for step, inner in one.steps.items():
+            if any(node.id == step for node in callers):
+                yield from _unfit(inner, name, real, [nodes[step]], f"[{step!r}]")
+            else:
+                yield f"no step {step!r} calls it" + _nearest(step, [node.id for node in callers])
+    else:
+        yield from _unfit(one, name, real, callers, "")
+
+
+def _unfit(one: Replacement, name: str, real: Registry, callers: list[Node], place: str) -> Iterator[str]:
+    given = _signature(one)
+    if given is None:
+        return
+    known = real.get(name)
+    wanted = None if known is None else _signature(known.function)
+    if wanted is None:
+        for node in callers:
+            yield from _misfits(given, node.parameters, f"the node {node.id!r} passes", place)
+        return
+    names = [key for key, parameter in wanted.parameters.items() if parameter.kind in _BY_NAME and key != CONTEXT]
+    yield from _misfits(given, names, f"the action {name}{wanted} takes", place)
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in wanted.parameters.values()):
+        for node in callers:
+            rest = [key for key in node.parameters if key not in names]
+            yield from _misfits(given, [*names, *rest], f"the node {node.id!r} passes", place)
+
+
+def _misfits(given: inspect.Signature, names: Collection[str], source: str, place: str) -> Iterator[str]:
+    by_name = {key: one for key, one in given.parameters.items() if one.kind in _BY_NAME}
+    takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in given.parameters.values())
+    refused = [] if takes_all else [key for key in names if key not in by_name]
+    unmet = [
+        key
+        for key, one in given.parameters.items()
+        if one.default is one.empty
+        and key != CONTEXT
+        and one.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        and (key not in names or key not in by_name)
+    ]
+    if refused:
+        yield f"{place}{' ' if place else ''}{given} does not take {_listed(refused)}, which {source}"
+    if unmet:
+        yield f"{place}{' ' if place else ''}{given} needs {_listed(unmet)}, which is not what {source}"
+
+
+def _signature(one: Replacement) -> inspect.Signature | None:
+    """Return the signature of a function; None of what is no function, or of one that has none."""
+    if not is_function(one):
+        return None
+    try:
+        return inspect.signature(one)
+    except (TypeError, ValueError):  # builtins without a signature
+        return None
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; called are {_listed(sorted(known))}"
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
+
+
+def on_stage(workflow: Workflow, real: Registry, call: Caller) -> Registry:
+    """Return a registry in which every action of ``real`` and of the workflow goes through ``call``."""
+    used = [node.action_name for node in workflow.nodes if node.action]
+    return Registry([{name: _through(name, call) for name in dict.fromkeys([*real, *used])}])
+
+
+def _through(name: str, call: Caller) -> Callable[..., Any]:
+    async def action(*, context: StepContext, **parameters: Any) -> object:  # noqa: ANN401 - whatever the node passes
+        return await call(name, context, parameters)
+
+    return action
+
+
+def replacement_for(replace: Mapping[str, Replacement], name: str, step: str) -> tuple[Replacement, bool]:
+    """Return what stands for an action in a step, and whether anything does."""
+    one = replace.get(name, _NOTHING)
+    if isinstance(one, ByStep):
+        one = one.steps.get(step, _NOTHING)
+    return one, one is not _NOTHING
+
+
+def is_function(one: Replacement) -> bool:
+    """Tell whether a replacement is called; an exception class is raised, and anything else is what a call gives."""
+    return callable(one) and not (isinstance(one, type) and issubclass(one, BaseException))
+
+
+_NOTHING: Final = object()

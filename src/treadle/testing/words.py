@@ -1,0 +1,116 @@
+"""What a replaced action does, in words: ``outcomes(raises("Timeout", "slow"), returns({"id": 1}, after=2))``."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct
+
+from treadle.errors import ValidationError
+from treadle.model import JsonValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Replacement: TypeAlias = Any
+"""A function, what one of the words of this module gives, or a JSON value that every call gives."""
+
+
+class Outcome(Struct, frozen=True):
+    """What one call does: wait for ``after`` virtual seconds (None: for ever), then raise ``error`` or return."""
+
+    value: JsonValue = None
+    error: BaseException | None = None
+    after: float | None = 0.0
+
+    async def happen(self) -> JsonValue:
+        """Do it."""
+        if self.after is None:
+            await asyncio.Event().wait()
+        elif self.after:
+            await asyncio.sleep(self.after)
+        if self.error is not None:
+            raise _anew(self.error)
+        return self.value
+
+
+class Outcomes(Struct, frozen=True):
+    """One outcome for each call of a step, in order."""
+
+    each: tuple[Outcome, ...]
+
+
+class ByStep(Struct, frozen=True):
+    """A replacement for each step that calls the action."""
+
+    steps: dict[str, Replacement]
+
+
+def returns(value: JsonValue, *, after: timedelta | float = 0.0) -> Outcome:
+    """Return ``value``, once ``after`` (seconds or a ``timedelta``, virtual) has passed."""
+    return Outcome(value, None, _seconds(after))
+
+
+def raises(
+    error: BaseException | type[BaseException] | str,
+    message: str = "",
+    *,
+    after: timedelta | float = 0.0,
+    permanent: bool = False,
+    retry_after: timedelta | float | None = None,
+) -> Outcome:
+    """Raise an error.
+
+    Args:
+        error: An exception, its class, or the name of a class, for ``non_retryable`` and ``steps.x.error.type``.
+        message: What it says; for an exception that is given its own.
+        after: Seconds or a ``timedelta``, virtual, before it is raised.
+        permanent: No retry can cure it.
+        retry_after: The shortest wait before the next attempt that it asks for.
+    """
+    if isinstance(error, str):
+        bases: tuple[type[Exception], ...] = (ValidationError,) if permanent else (Exception,)
+        error = type(error, bases, {})
+    raised = error if isinstance(error, BaseException) else error(*([message] if message else []))
+    if retry_after is not None:
+        raised.retry_after = retry_after  # type: ignore[attr-defined]  # what the engine looks for
+    return Outcome(None, raised, _seconds(after))
+
+
+def never() -> Outcome:
+    """Do not end: the step runs until its timeout, a cancel or a crash."""
+    return Outcome(after=None)
+
+
+def outcomes(*each: object) -> Outcomes:
+    """Give one outcome for each call of a step, in order: values are returned, exceptions are raised.
+
+    One call more fails the test.
+    """
+    return Outcomes(tuple(map(as_outcome, each)))
+
+
+def by_step(steps: Mapping[str, Replacement]) -> ByStep:
+    """Replace an action that several steps call differently in each, by the id of the step."""
+    return ByStep(dict(steps))
+
+
+def as_outcome(one: object) -> Outcome:
+    """Return what something that is no function does when it is called."""
+    if isinstance(one, Outcome):
+        return one
+    if isinstance(one, BaseException) or (isinstance(one, type) and issubclass(one, BaseException)):
+        return raises(one)
+    return Outcome(one)
+
+
+def _anew(error: BaseException) -> BaseException:
+    """Return the error without the traces of when it was raised before."""
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _seconds(given: timedelta | float) -> float:
+    return given.total_seconds() if isinstance(given, timedelta) else float(given)

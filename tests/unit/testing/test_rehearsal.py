@@ -1,0 +1,397 @@
+"""Workflows rehearsed on a virtual clock, as users type it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import treadle
+from treadle import StepContext, ValidationError, action
+from treadle.testing import RehearsalError, by_step, never, outcomes, raises, rehearse, returns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from treadle.testing import Rehearse
+
+ORDER = """
+id: order
+nodes:
+  - id: lookup
+    config: {service: crm, action: find, parameters: {email: "${input.email}"}}
+  - id: charge
+    config:
+      service: payments
+      action: charge
+      parameters: {customer: "${lookup.id}", amount: "${input.amount * 2}"}
+      retry: {max_attempts: 5, initial_delay: 1s, non_retryable: [CardDeclined]}
+  - {id: ship, config: {service: warehouse, action: ship}}
+  - {id: sorry, config: {service: mail, action: send}}
+connections:
+  - {source: lookup, target: charge}
+  - {source: charge, target: ship, condition: "charge.approved"}
+  - {source: charge, target: sorry, condition: else}
+  - {source: charge, target: sorry, outcome: failure}
+"""
+INPUT = {"email": "ada@example.org", "amount": 40}
+
+
+@action("crm.find")
+def find(email: str) -> dict[str, str]:
+    return {"id": f"c-{email}"}
+
+
+@action("payments.charge")
+async def charge(customer: str, amount: float, note: str = "") -> dict[str, Any]:
+    raise NotImplementedError("a test must not charge anyone")
+
+
+@action("warehouse.ship")
+def ship() -> str:
+    return "shipped"
+
+
+SHOP = [find, charge, ship]
+APPROVED = {"payments.charge": {"id": "p1", "approved": True}}
+
+
+def one_step(**config: Any) -> dict[str, Any]:
+    return {"id": "w", "nodes": [{"id": "a", "config": {"action": "act", **config}}]}
+
+
+def _on_file(path: str | Path) -> str:
+    async def look() -> str:
+        async with treadle.Client(path) as client:
+            return (await client.state_manager.get_execution_state("rehearsal")).status.value
+
+    return asyncio.run(look())
+
+
+def test_an_order_takes_its_path_with_one_action_replaced(treadle_run: Rehearse) -> None:
+    run = treadle_run(
+        ORDER,
+        INPUT,
+        actions=SHOP,
+        replace={"payments.charge": lambda customer, amount, note="": {"id": "p1", "approved": True}},
+        strict=True,
+    )
+    assert run.status == "COMPLETED"
+    assert run.path == ["lookup", "charge", "ship"]
+    assert run.skipped == ["sorry"]
+    assert run.attempts == {"lookup": 1, "charge": 1, "ship": 1}
+    assert run.outputs == {
+        "lookup": {"id": "c-ada@example.org"}, "charge": {"id": "p1", "approved": True}, "ship": "shipped",
+    }  # fmt: skip
+    assert [call.parameters for call in run.calls("payments.charge")] == [
+        {"customer": "c-ada@example.org", "amount": 80}
+    ]
+    assert (run.output, run.error, run.errors, run.elapsed) == ({"ship": "shipped"}, None, {}, timedelta(0))
+
+
+def test_a_day_of_retries_takes_less_than_a_second(treadle_run: Rehearse) -> None:
+    began = time.monotonic()
+    retry = {"max_attempts": 25, "initial_delay": "1h", "backoff": 1, "max_delay": "1h"}
+    run = treadle_run(one_step(retry=retry), replace={"act": outcomes(*[TimeoutError("slow")] * 24, "done")})
+    assert (run.status, run.attempts, run.output) == ("COMPLETED", {"a": 25}, "done")
+    assert run.wait_seconds("a") == [3600.0] * 24
+    assert run.elapsed == timedelta(days=1)
+    assert time.monotonic() - began < 1
+
+
+def test_a_year_of_one_wait_is_one_jump(treadle_run: Rehearse) -> None:
+    run = treadle_run({"id": "w", "nodes": [{"id": "a", "type": "wait", "duration": "365d"}]})
+    assert (run.status, run.path, run.elapsed) == ("COMPLETED", ["a"], timedelta(days=365))
+
+
+@pytest.mark.parametrize("place", [":memory:", "log.db"])
+def test_two_runs_of_one_test_have_one_history(tmp_path: Path, place: str) -> None:
+    def lively(name: int) -> Any:
+        def sync(**_: Any) -> int:
+            time.sleep(name % 3 / 500)  # what a thread takes must not show
+            return name
+
+        async def other(**_: Any) -> Any:
+            await asyncio.sleep(name / 10)
+            return await asyncio.to_thread(sync)
+
+        return other if name % 2 else sync
+
+    document = {
+        "id": "wide",
+        "nodes": [
+            {"id": f"n{number}", "action": f"act{number}", "retry": {"initial_delay": "7s", "jitter": "full"}}
+            for number in range(12)
+        ],
+    }
+    replace = {f"act{number}": lively(number) for number in range(1, 12)}
+
+    def whole(folder: Path) -> Any:
+        folder.mkdir()
+        store = place if place == ":memory:" else folder / place
+        first = outcomes(TimeoutError("slow"), TimeoutError("slow"), 0)
+        with rehearse(document, replace={**replace, "act0": first}, store=store, until=timedelta(seconds=1)) as run:
+            run.pause()
+            run.crash()
+            run.resume()
+            assert run.status == "COMPLETED"
+            return run.history, run.calls(), run.wait_seconds("n0")
+
+    assert whole(tmp_path / "a") == whole(tmp_path / "b")
+
+
+def test_time_does_not_pass_while_a_sync_action_runs_on_its_thread(treadle_run: Rehearse) -> None:
+    names: list[str] = []
+
+    def slow() -> str:
+        names.append(threading.current_thread().name)
+        time.sleep(0.05)  # really
+        return "done"
+
+    run = treadle_run(one_step(timeout="10ms"), replace={"act": slow})
+    assert (run.status, run.output, run.attempts, run.elapsed) == ("COMPLETED", "done", {"a": 1}, timedelta(0))
+    assert names != [threading.current_thread().name]
+
+
+def test_nor_while_an_async_one_waits_for_a_thread_beside_a_timer(treadle_run: Rehearse) -> None:
+    async def slow() -> str:
+        async with asyncio.timeout(1):
+            await asyncio.to_thread(time.sleep, 0.05)
+        return "done"
+
+    assert treadle_run(one_step(), replace={"act": slow}).output == "done"
+
+
+def test_an_attempt_that_is_too_long_times_out_in_virtual_time(treadle_run: Rehearse) -> None:
+    run = treadle_run(
+        one_step(timeout="1h", retry={"max_attempts": 2, "initial_delay": "1m"}),
+        replace={"act": outcomes(never(), returns("late", after=timedelta(hours=2)))},
+    )
+    assert (run.status, run.errors, run.attempts) == ("FAILED", {"a": "StepTimeout"}, {"a": 2})
+    assert run.elapsed == timedelta(hours=2, minutes=1)
+
+
+def test_an_execution_times_out_in_virtual_time(treadle_run: Rehearse) -> None:
+    run = treadle_run({**one_step(), "timeout": "3d"}, replace={"act": never()})
+    assert (run.status, run.elapsed) == ("TIMED_OUT", timedelta(days=3))
+
+
+def test_the_deadline_of_a_context_is_in_virtual_time(treadle_run: Rehearse) -> None:
+    seen: list[Any] = []
+
+    async def act(context: StepContext) -> None:
+        seen.append(context.deadline)
+
+    run = treadle_run(one_step(timeout="1m"), replace={"act": act})
+    assert seen == [run.now + timedelta(minutes=1)]
+
+
+def test_real_sockets_are_waited_for(treadle_run: Rehearse) -> None:
+    async def talk() -> bytes:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(await reader.readline())
+            writer.close()
+            await writer.wait_closed()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"hello\n")
+            said = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+            return said.decode()
+
+    run = treadle_run(one_step(timeout="20s"), replace={"act": talk})
+    assert (run.status, run.output) == ("COMPLETED", "hello\n")
+    assert run.elapsed < timedelta(seconds=20)
+
+
+async def test_it_works_in_an_async_test_too(treadle_run: Rehearse) -> None:
+    run = treadle_run(one_step(retry={"initial_delay": "1m"}), replace={"act": outcomes(OSError("x"), "done")})
+    assert (run.output, run.elapsed) == ("done", timedelta(minutes=1))
+    await asyncio.sleep(0)
+    run.crash()
+    assert run.output == "done"
+
+
+def test_missing_input_pauses_and_resume_goes_on(treadle_run: Rehearse) -> None:
+    run = treadle_run(ORDER, {"amount": 1}, actions=SHOP, replace=APPROVED)
+    assert (run.status, run.waiting_for, run.path) == ("PAUSED", ["input.email"], [])
+    assert run.resume({"email": "a@b"}) is True
+    assert (run.status, run.path, run.resume()) == ("COMPLETED", ["lookup", "charge", "ship"], False)
+
+
+def test_a_pause_in_the_middle_keeps_what_was_on_its_way(treadle_run: Rehearse) -> None:
+    run = treadle_run(ORDER, INPUT, actions=SHOP, replace=APPROVED, until="charge")
+    assert (run.status, run.state.steps["charge"].status, len(run.calls("payments.charge"))) == (
+        "RUNNING",
+        "RUNNING",
+        1,
+    )
+    assert run.pause() is True
+    assert (run.status, run.state.steps["charge"].status, run.path) == ("PAUSED", "COMPLETED", ["lookup", "charge"])
+    run.advance(timedelta(days=1))
+    assert (run.status, run.elapsed) == ("PAUSED", timedelta(days=1))
+    run.resume()
+    assert (run.status, run.path) == ("COMPLETED", ["lookup", "charge", "ship"])
+
+
+def test_a_cancel_in_the_middle_cancels_what_runs(treadle_run: Rehearse) -> None:
+    run = treadle_run(ORDER, INPUT, actions=SHOP, replace={"payments.charge": never()}, until="charge")
+    assert run.cancel("enough") is True
+    assert (run.status, run.state.steps["charge"].status, run.cancel()) == ("CANCELLED", "CANCELLED", False)
+    assert run.error is not None
+    assert "enough" in run.error.message
+
+
+def test_advance_goes_as_far_as_it_says(treadle_run: Rehearse) -> None:
+    replace = {"act": outcomes(OSError("1"), OSError("2"), "done")}
+    run = treadle_run(one_step(retry={"initial_delay": "10s"}), replace=replace, until=timedelta(0))
+    assert (run.attempts, run.state.steps["a"].status) == ({"a": 1}, "WAITING")
+    run.advance(9.999)
+    assert run.attempts == {"a": 1}
+    run.advance(0.001)
+    assert (run.attempts, run.elapsed) == ({"a": 2}, timedelta(seconds=10))
+    run.go_on(until=("a", 3))
+    assert (run.attempts, run.elapsed) == ({"a": 3}, timedelta(seconds=30))
+    run.go_on()
+    assert run.output == "done"
+
+
+@pytest.mark.parametrize("place", [":memory:", "log.db"])
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_crash_keeps_what_was_recorded_and_runs_again_what_was_not(
+    tmp_path: Path, place: str, is_async: bool
+) -> None:
+    done: list[str] = []
+
+    async def pay(customer: str, amount: float, note: str = "") -> dict[str, Any]:
+        done.append("paid")
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            done.append("finally")
+        return {"id": "p1", "approved": True}
+
+    def pay_at_once(customer: str, amount: float, note: str = "") -> dict[str, Any]:
+        done.append("paid")
+        return {"id": "p1", "approved": True}
+
+    store = place if place == ":memory:" else tmp_path / place
+    replace = {"payments.charge": pay if is_async else pay_at_once}
+    with rehearse(ORDER, INPUT, actions=SHOP, replace=replace, store=store, until="charge") as run:
+        assert done == ["paid"]
+        run.crash(until="charge")
+        assert done == ["paid", "paid"]
+        assert run.outputs == {"lookup": {"id": "c-ada@example.org"}}
+        run.crash()
+        assert (run.status, run.path) == ("COMPLETED", ["lookup", "charge", "ship"])
+        assert run.attempts == {"lookup": 1, "charge": 3, "ship": 1}
+        assert done == ["paid", "paid", "paid", *(["finally"] if is_async else [])]
+        assert [one.kind for one in run.history].count("AttemptInterrupted") == 2
+    if place != ":memory:":
+        assert _on_file(store) == "COMPLETED"
+
+
+def test_a_wrong_call_is_one_as_ever(treadle_run: Rehearse) -> None:
+    for wrong in (lambda: None, never):
+        run = treadle_run(one_step(parameters={"x": 1}), actions=[{"act": wrong}])
+        assert (run.status, run.errors, run.attempts) == ("FAILED", {"a": "TypeError"}, {"a": 1})
+
+
+def test_what_is_raised_by_name_is_retried_or_not(treadle_run: Rehearse) -> None:
+    declined = treadle_run(ORDER, INPUT, actions=SHOP, replace={
+        "payments.charge": raises("CardDeclined", "no"), "mail.send": None,
+    })  # fmt: skip
+    assert (declined.path, declined.errors) == (["lookup", "charge", "sorry"], {"charge": "CardDeclined"})
+    assert declined.status == "COMPLETED"
+    for permanent, attempts in ((True, 1), (False, 3)):
+        run = treadle_run(one_step(), replace={"act": raises("Odd", "no", permanent=permanent)})
+        assert (run.attempts, run.errors) == ({"a": attempts}, {"a": "Odd"})
+    late = treadle_run(one_step(), replace={"act": outcomes(raises(OSError, "x", retry_after=90), returns(1, after=2))})
+    assert (late.wait_seconds("a"), late.elapsed) == ([90.0], timedelta(seconds=92))
+
+
+def test_steps_of_one_action_may_be_replaced_apart(treadle_run: Rehearse) -> None:
+    document = {"id": "w", "nodes": [{"id": one, "action": "act"} for one in "ab"]}
+    run = treadle_run(document, replace={"act": by_step({"a": 1, "b": lambda context: context.step})})
+    assert run.outputs == {"a": 1, "b": "b"}
+
+
+def test_every_replacement_that_does_not_fit_is_named_at_once() -> None:
+    replace = {
+        "payments.chrge": None,
+        "payments.charge": lambda customer, total: None,
+        "crm.find": by_step({"lokup": 1, "lookup": lambda: None}),
+        "mail.send": lambda to: None,
+    }
+    with pytest.raises(ValidationError) as caught:
+        rehearse(ORDER, INPUT, actions=SHOP, replace=replace)
+    charges = "payments.charge(customer: 'str', amount: 'float', note: 'str' = '') -> 'dict[str, Any]' takes"
+    finds = "crm.find(email: 'str') -> 'dict[str, str]' takes"
+    assert str(caught.value).splitlines() == [
+        "replace['payments.chrge']: there is no such action; did you mean 'payments.charge'?",
+        f"replace['payments.charge']: (customer, total) does not take 'amount', 'note', which the action {charges}",
+        f"replace['payments.charge']: (customer, total) needs 'total', which is not what the action {charges}",
+        "replace['crm.find']: no step 'lokup' calls it; did you mean 'lookup'?",
+        f"replace['crm.find']: ['lookup'] () does not take 'email', which the action {finds}",
+        "replace['mail.send']: (to) needs 'to', which is not what the node 'sorry' passes",
+    ]
+
+
+def test_without_a_real_action_a_replacement_must_take_what_the_nodes_pass() -> None:
+    with pytest.raises(ValidationError, match=r"\(\) does not take 'x', which the node 'a' passes"):
+        rehearse(one_step(parameters={"x": 1}), replace={"act": lambda: None})
+
+
+def test_what_is_replaced_and_never_called_is_named_where_the_test_is_strict() -> None:
+    replace = {**APPROVED, "mail.send": None}
+    rehearse(ORDER, INPUT, actions=SHOP, replace=replace).close()
+    with pytest.raises(RehearsalError, match="replaced and never called: 'mail.send'\norder: COMPLETED"):
+        rehearse(ORDER, INPUT, actions=SHOP, replace=replace, strict=True)
+    with pytest.raises(ValidationError, match="no node of the workflow calls it"):
+        rehearse(one_step(), actions=SHOP, replace={"act": 1, "crm.find": 1}, strict=True)
+    rehearse(one_step(), actions=SHOP, replace={"act": 1, "crm.find": 1}).close()
+
+
+@pytest.mark.parametrize(
+    ("replace", "message"),
+    [
+        ({}, "step 'a' calls 'act', which has no action and no replacement"),
+        ({"act": outcomes(OSError("x"))}, "step 'a' calls 'act' 2 times, and its replacement has 1 outcomes"),
+        ({"act": never()}, "nothing is left that could happen; still running: a\nw: RUNNING"),
+    ],
+)
+def test_what_cannot_go_on_ends_the_test_with_its_reason(replace: dict[str, Any], message: str) -> None:
+    with pytest.raises(RehearsalError) as caught:
+        rehearse(one_step(), replace=replace)
+    assert message in str(caught.value)
+
+
+def test_a_test_has_patience_for_so_long() -> None:
+    async def busy() -> None:
+        while True:  # noqa: ASYNC110 - as a careless action looks again and again
+            await asyncio.sleep(1)
+
+    with pytest.raises(RehearsalError, match=r"it takes more than 0\.1 s of real time; still running: a"):
+        rehearse(one_step(), replace={"act": busy}, patience=0.1)
+
+
+def test_where_a_verb_shall_stop_must_be_there_and_be_reached(treadle_run: Rehearse) -> None:
+    with pytest.raises(ValidationError, match="the workflow has no step 'b'; it has 'a'"):
+        treadle_run(one_step(), until="b")
+    with pytest.raises(RehearsalError, match=r"the execution rests, and step 'a' \(attempt 2\) was not called"):
+        treadle_run(one_step(), replace={"act": 1}, until=("a", 2))
+    run = treadle_run(one_step(), replace={"act": 1})
+    run.close()
+    with pytest.raises(RehearsalError, match="closed"):
+        run.crash()
+
+
+def test_an_input_that_is_refused_is_refused_as_ever() -> None:
+    with pytest.raises(ValidationError, match="required"):
+        rehearse({**one_step(), "input_schema": {"required": ["x"]}}, {}, replace={"act": 1})
