@@ -81,7 +81,12 @@ def test_the_example_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "runs"),
-    [("quickstart.md", 5), ("how-to/embed.md", 1), ("how-to/replace-an-embedded-engine.md", 3)],
+    [
+        ("quickstart.md", 5),
+        ("how-to/embed.md", 1),
+        ("how-to/replace-an-embedded-engine.md", 3),
+        ("how-to/test-your-workflows.md", 3),
+    ],
 )
 def test_a_page_that_is_a_session_works_from_top_to_bottom(page: str, runs: int, tmp_path: Path) -> None:
     printed, ran = "", 0

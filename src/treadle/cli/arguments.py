@@ -36,6 +36,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", "-i", help="One input, n
 InputFile = Annotated[Path | None, typer.Option("--input", help="Inputs as a JSON file.")]
 Slots = Annotated[int, typer.Option("--max-concurrent-steps", min=1, help="How many steps run at a time.")]
 Actions = Annotated[list[str] | None, typer.Option(help="A module or a file with actions; may be repeated.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; standard output without it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

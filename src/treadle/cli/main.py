@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from treadle import __version__, bridge
-from treadle.cli import definitions, executions, files, running
+from treadle.cli import definitions, executions, files, record, running
 
 HELP: Final = (
     "Run workflows durably, and look at what ran.\n\n"
@@ -47,6 +47,7 @@ app.command()(executions.history)
 app.command()(definitions.validate)
 app.command()(definitions.graph)
 app.command()(files.doctor)
+app.command()(record.record)
 
 
 def main() -> None:

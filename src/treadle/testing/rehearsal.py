@@ -187,6 +187,11 @@ class Rehearsal:
         )
 
     @property
+    def statuses(self) -> ToldDict:
+        """Return the status of each step, as text."""
+        return told_dict({name: step.status.value for name, step in self.state.steps.items()}, self.story())
+
+    @property
     def attempts(self) -> ToldDict:
         """Return how many attempts were made, by step; one that made none is left out."""
         counts = {name: step.attempt for name, step in self.state.steps.items() if step.attempt}

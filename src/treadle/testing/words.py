@@ -19,18 +19,27 @@ Replacement: TypeAlias = Any
 
 
 class Outcome(Struct, frozen=True):
-    """What one call does: wait for ``after`` virtual seconds (None: for ever), then raise ``error`` or return."""
+    """What one call does: wait, then raise ``error`` or return ``value``.
+
+    Attributes:
+        after: Virtual seconds to wait; None: for ever.
+        at: Virtual seconds since the rehearsal began, before which it does not happen.
+    """
 
     value: JsonValue = None
     error: BaseException | None = None
     after: float | None = 0.0
+    at: float = 0.0
 
     async def happen(self) -> JsonValue:
         """Do it."""
         if self.after is None:
             await asyncio.Event().wait()
-        elif self.after:
-            await asyncio.sleep(self.after)
+        else:
+            now = asyncio.get_running_loop().time()
+            wait = max(self.after, self.at - now)
+            if wait > 0:
+                await asyncio.sleep(wait)
         if self.error is not None:
             raise _anew(self.error)
         return self.value
@@ -48,9 +57,15 @@ class ByStep(Struct, frozen=True):
     steps: dict[str, Replacement]
 
 
-def returns(value: JsonValue, *, after: timedelta | float = 0.0) -> Outcome:
-    """Return ``value``, once ``after`` (seconds or a ``timedelta``, virtual) has passed."""
-    return Outcome(value, None, _seconds(after))
+def returns(value: JsonValue, *, after: timedelta | float = 0.0, at: timedelta | float = 0.0) -> Outcome:
+    """Return ``value``, in virtual time.
+
+    Args:
+        value: JSON value.
+        after: Seconds or a ``timedelta`` that the call takes.
+        at: Seconds or a ``timedelta`` since the rehearsal began, before which it does not end.
+    """
+    return Outcome(value, None, _seconds(after), _seconds(at))
 
 
 def raises(
@@ -58,6 +73,7 @@ def raises(
     message: str = "",
     *,
     after: timedelta | float = 0.0,
+    at: timedelta | float = 0.0,
     permanent: bool = False,
     retry_after: timedelta | float | None = None,
 ) -> Outcome:
@@ -66,17 +82,21 @@ def raises(
     Args:
         error: An exception, its class, or the name of a class, for ``non_retryable`` and ``steps.x.error.type``.
         message: What it says; for an exception that is given its own.
-        after: Seconds or a ``timedelta``, virtual, before it is raised.
-        permanent: No retry can cure it.
+        after: As of ``returns``.
+        at: As of ``returns``.
+        permanent: No retry can cure it; of an error given by name.
         retry_after: The shortest wait before the next attempt that it asks for.
     """
     if isinstance(error, str):
         bases: tuple[type[Exception], ...] = (ValidationError,) if permanent else (Exception,)
-        error = type(error, bases, {})
-    raised = error if isinstance(error, BaseException) else error(*([message] if message else []))
+        raised: BaseException = type(error, bases, {})(message)
+    elif permanent:
+        raise ValidationError("permanent=True goes with the name of an error; what an exception is, its class says")
+    else:
+        raised = error if isinstance(error, BaseException) else error(*([message] if message else []))
     if retry_after is not None:
         raised.retry_after = retry_after  # type: ignore[attr-defined]  # what the engine looks for
-    return Outcome(None, raised, _seconds(after))
+    return Outcome(None, raised, _seconds(after), _seconds(at))
 
 
 def never() -> Outcome:

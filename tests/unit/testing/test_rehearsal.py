@@ -56,6 +56,8 @@ def ship() -> str:
     return "shipped"
 
 
+pytest_plugins = ["pytester"]
+
 SHOP = [find, charge, ship]
 APPROVED = {"payments.charge": {"id": "p1", "approved": True}}
 
@@ -310,8 +312,10 @@ def test_what_is_raised_by_name_is_retried_or_not(treadle_run: Rehearse) -> None
     assert (declined.path, declined.errors) == (["lookup", "charge", "sorry"], {"charge": "CardDeclined"})
     assert declined.status == "COMPLETED"
     for permanent, attempts in ((True, 1), (False, 3)):
-        run = treadle_run(one_step(), replace={"act": raises("Odd", "no", permanent=permanent)})
+        run = treadle_run(one_step(), replace={"act": raises("Odd", permanent=permanent)})
         assert (run.attempts, run.errors) == ({"a": attempts}, {"a": "Odd"})
+    with pytest.raises(ValidationError, match="goes with the name"):
+        raises(OSError, permanent=True)
     late = treadle_run(one_step(), replace={"act": outcomes(raises(OSError, "x", retry_after=90), returns(1, after=2))})
     assert (late.wait_seconds("a"), late.elapsed) == ([90.0], timedelta(seconds=92))
 
@@ -395,3 +399,37 @@ def test_where_a_verb_shall_stop_must_be_there_and_be_reached(treadle_run: Rehea
 def test_an_input_that_is_refused_is_refused_as_ever() -> None:
     with pytest.raises(ValidationError, match="required"):
         rehearse({**one_step(), "input_schema": {"required": ["x"]}}, {}, replace={"act": 1})
+
+
+def test_a_failing_comparison_tells_the_story(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(treadle_run):
+            run = treadle_run({"id": "w", "nodes": [{"id": "a", "action": "act"}]}, replace={"act": OSError("down")})
+            assert run.status == "COMPLETED"
+        """
+    )
+    done = pytester.runpytest_subprocess("-p", "no:asyncio", "-vv")
+    done.assert_outcomes(failed=1)
+    told = [
+        "*'FAILED' == 'COMPLETED'*",
+        "*w: FAILED*",
+        "*0.000 s  AttemptFailed a #1 (OSError: down; next attempt in 1 s)*",
+    ]
+    done.stdout.fnmatch_lines([*told, "*3.000 s  StepFailed a #3 (OSError: down)*"])
+
+
+def test_a_path_beside_the_test_is_found_and_projects_say_their_actions_once(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture
+        def treadle_actions():
+            return [{"act": lambda: 7}]
+        """
+    )
+    folder = pytester.mkdir("inner")
+    (folder / "w.yaml").write_text("id: w\nnodes: [{id: a, action: act}]")
+    (folder / "test_it.py").write_text("def test_it(treadle_run):\n    assert treadle_run('w.yaml').output == 7")
+    pytester.runpytest_subprocess("-p", "no:asyncio").assert_outcomes(passed=1)
