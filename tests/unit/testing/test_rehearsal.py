@@ -112,13 +112,15 @@ def test_a_year_of_one_wait_is_one_jump(treadle_run: Rehearse) -> None:
 
 @pytest.mark.parametrize("place", [":memory:", "log.db"])
 def test_two_runs_of_one_test_have_one_history(tmp_path: Path, place: str) -> None:
+    slower: list[bool] = []
+
     def lively(name: int) -> Any:
         def sync(**_: Any) -> int:
-            time.sleep(name % 3 / 500)  # what a thread takes must not show
+            time.sleep((name if slower else 12 - name) / 500)  # what a thread takes must not show
             return name
 
         async def other(**_: Any) -> Any:
-            await asyncio.sleep(name / 10)
+            await asyncio.sleep(name % 3 / 10)
             return await asyncio.to_thread(sync)
 
         return other if name % 2 else sync
@@ -143,7 +145,9 @@ def test_two_runs_of_one_test_have_one_history(tmp_path: Path, place: str) -> No
             assert run.status == "COMPLETED"
             return run.history, run.calls(), run.wait_seconds("n0")
 
-    assert whole(tmp_path / "a") == whole(tmp_path / "b")
+    first = whole(tmp_path / "a")
+    slower.append(True)
+    assert first == whole(tmp_path / "b")
 
 
 def test_time_does_not_pass_while_a_sync_action_runs_on_its_thread(treadle_run: Rehearse) -> None:
@@ -166,6 +170,11 @@ def test_nor_while_an_async_one_waits_for_a_thread_beside_a_timer(treadle_run: R
         return "done"
 
     assert treadle_run(one_step(), replace={"act": slow}).output == "done"
+
+
+def test_a_later_attempt_has_its_whole_timeout(treadle_run: Rehearse) -> None:
+    run = treadle_run(one_step(timeout="10s"), replace={"act": outcomes(returns(1, after=11), returns(2, after=9))})
+    assert (run.status, run.output, run.attempts) == ("COMPLETED", 2, {"a": 2})
 
 
 def test_an_attempt_that_is_too_long_times_out_in_virtual_time(treadle_run: Rehearse) -> None:
