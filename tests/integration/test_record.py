@@ -164,6 +164,19 @@ def test_one_whose_execution_timed_out(tmp_path: Path) -> None:
     assert "never()" in passes(tmp_path, "rehearsal")
 
 
+def test_one_that_a_person_answered(tmp_path: Path) -> None:
+    document = {
+        "id": "w",
+        "nodes": [{"id": "ask", "type": "input", "timeout": "7d"}, node("pay")],
+        "connections": [edge("ask", "pay", condition="ask.ok")],
+    }
+    with rehearse(document, replace={"pay": 1}, store=tmp_path / "log.db") as run:
+        run.advance(3600)
+        run.submit("ask", {"ok": True})
+        assert run.status == "COMPLETED"
+    assert 'run.submit("ask", {"ok": True})' in passes(tmp_path, "rehearsal")
+
+
 def test_secrets_are_taken_out_wherever_they_turn_up(tmp_path: Path) -> None:
     document = {
         "id": "login",

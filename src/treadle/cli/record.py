@@ -70,7 +70,7 @@ def write_test(state: ExecutionState, workflow: Workflow, recording: Recording, 
     document = to_document(workflow)
     constants = [document.get("vars"), *(node.get("config", {}).get("parameters") for node in document["nodes"])]
     given = [one.output for each in recording.outcomes.values() for one in each if isinstance(one, Returned)]
-    for value in (recording.input, state.output, constants, given, [one.argument for one in recording.requests]):
+    for value in (recording.input, state.output, constants, given, [one.arguments for one in recording.requests]):
         redact.learn(value)
     body = _body(state, recording, redact)
     replace = _replace(workflow, recording, redact)
@@ -172,7 +172,7 @@ def _body(state: ExecutionState, recording: Recording, redact: Redaction) -> str
         begin.append(f"max_concurrent_steps={recording.slots}")
     lines = [block("run = treadle_run(", begin, ")", 1)]
     for place, request in enumerate(recording.requests):
-        words = [] if request.argument is None else [literal(redact(request.argument), 2)]
+        words = [literal(redact(one), 2) for one in request.arguments]
         lines.append(block(f"run.{request.verb}(", [*words, *untils[place + 1 : place + 2]], ")", 1))
     lines += _assertions(state, recording, redact)
     return "".join(f"{INDENT}{line}\n" for line in lines)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from treadle import HistoryEvent, Workflow
     from treadle.cli.literals import JsonValue
 
-STARTS: Final = ("StepStarted", "TriggerPassed", "StepPassed", "WaitStarted", "EndReached")
+STARTS: Final = ("StepStarted", "TriggerPassed", "StepPassed", "WaitStarted", "InputAsked", "EndReached")
 _ENDS: Final = ("StepSucceeded", "AttemptFailed", "StepFailed", "StepTimedOut", "StepCancelled", "AttemptInterrupted")
-_REQUESTS: Final = ("ExecutionPaused", "ExecutionResumed", "CancelRequested")
+_REQUESTS: Final = ("ExecutionPaused", "ExecutionResumed", "CancelRequested", "InputGiven")
 
 _RANK_SECONDS: Final = 1e-5
 """Between two turns of one millisecond."""
@@ -49,13 +49,13 @@ class Request(NamedTuple):
     """What was asked of the execution.
 
     Attributes:
-        verb: ``pause``, ``resume`` or ``cancel``.
-        argument: Inputs or a reason; None for none.
+        verb: ``pause``, ``resume``, ``cancel`` or ``submit``.
+        arguments: Inputs, a reason, or a step and an answer.
     """
 
     at: float
     verb: str
-    argument: JsonValue
+    arguments: list[JsonValue]
 
 
 class Recording(NamedTuple):
@@ -153,9 +153,14 @@ def _retry_after(delay_ms: int, policy: object, failures: int) -> float | None:
 
 
 def _request(event: HistoryEvent, at: float) -> Request | None:
-    """Return what somebody asked for; None where the execution paused by itself."""
-    if event.kind == "ExecutionPaused":
-        return None if event.data.get("waiting_for") else Request(at, "pause", None)
-    if event.kind == "ExecutionResumed":
-        return Request(at, "resume", event.data.get("inputs"))
-    return Request(at, "cancel", event.data.get("reason") or None)
+    """Return what somebody asked for; None where nobody did."""
+    data = event.data
+    match event.kind:
+        case "ExecutionPaused":
+            return None if data.get("waiting_for") else Request(at, "pause", [])
+        case "ExecutionResumed":
+            return Request(at, "resume", [data["inputs"]] if data.get("inputs") else [])
+        case "InputGiven":
+            return None if data.get("is_default") else Request(at, "submit", [event.step, data["output"]])
+        case _:
+            return Request(at, "cancel", [data["reason"]] if data.get("reason") else [])

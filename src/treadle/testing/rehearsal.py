@@ -1,7 +1,8 @@
 """``rehearse``: a whole execution on a virtual clock, with actions replaced, driven and looked at by a test.
 
-Between two verbs time stands still. A verb returns when the execution has ended or rests in PAUSED, or where ``until``
-says; however long that takes in the workflow, it takes milliseconds here.
+Between two verbs time stands still. A verb returns when the execution has ended, rests in PAUSED, or waits for nobody
+but people (``input`` nodes), or where ``until`` says. However long that takes in the workflow, it takes milliseconds
+here.
 """
 
 from __future__ import annotations
@@ -286,6 +287,14 @@ class Rehearsal:
         """Cancel what runs, and end; as ``cancel_execution``. What ``until`` kept back is not used."""
         return bool(self._drive(self._stage.engine.cancel_execution(EXECUTION_ID, reason), until))
 
+    def submit(self, step: str, data: JsonValue, *, until: Until = None) -> bool:
+        """Answer an input node, then go on; as ``submit_input``."""
+        return bool(self._drive(self._stage.engine.submit_input(EXECUTION_ID, step, data), until))
+
+    def terminate(self, reason: str = "") -> bool:
+        """End at once; as ``terminate_execution``."""
+        return bool(self._drive(self._stage.engine.terminate_execution(EXECUTION_ID, reason), None))
+
     def crash(self, *, until: Until = None) -> None:
         """Drop the engine as ``kill -9`` does, and open another one on the same log.
 
@@ -340,14 +349,14 @@ class Rehearsal:
                 await asyncio.sleep(until.total_seconds())
                 await self._stage.quiet()
             else:
-                await self._stage.engine.wait(EXECUTION_ID)
+                await self._rest()
             return result
         finally:
             await self._look()
 
     async def _reach(self, hold: Hold) -> None:
         reaching = asyncio.ensure_future(hold.reached.wait())
-        resting = asyncio.ensure_future(self._stage.engine.wait(EXECUTION_ID))
+        resting = asyncio.ensure_future(self._rest())
         try:
             await asyncio.wait({reaching, resting}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -357,6 +366,21 @@ class Rehearsal:
             self._parts.calls.hold = None
             await self._look()
             raise RehearsalError(f"the execution rests, and {hold} was not called\n{self.story()}")
+
+    async def _rest(self) -> None:
+        """Wait until the execution has ended, rests in PAUSED, or waits for nobody but people."""
+        asking = {node.id for node in self._parts.workflow.nodes if node.type.value == "input"}
+        if not asking:
+            await self._stage.engine.wait(EXECUTION_ID)
+            return
+        while True:
+            await self._stage.quiet()
+            await self._look()
+            busy = {name for name, step in self.state.steps.items() if step.status.value in ("RUNNING", "WAITING")}
+            if self.state.status.is_terminal or (not self.state.in_flight and busy <= asking):
+                return
+            async for _ in self._stage.engine.watch(EXECUTION_ID, self._history[-1].cursor):
+                break
 
     async def _look(self) -> None:
         """Take in how the execution stands."""
@@ -369,6 +393,8 @@ class Rehearsal:
             return None
         step, attempt = (until, None) if isinstance(until, str) else until
         self._need_step(step)
+        if not any(node.id == step and node.action for node in self._parts.workflow.nodes):
+            raise ValidationError(f"step {step!r} calls no action to stop at; give a timedelta")
         return Hold(step, attempt)
 
     def _how_it_stands(self) -> str:

@@ -182,6 +182,10 @@ class _Driver(LocalDriver):
         """Go on."""
         return await super().resume(execution_id, inputs, request or self._next_request())
 
-    async def cancel(self, execution_id: str, reason: str, request: str = "") -> bool:
-        """Begin to cancel."""
-        return await super().cancel(execution_id, reason, request or self._next_request())
+    async def cancel(self, execution_id: str, reason: str, request: str = "", *, at_once: bool = False) -> bool:
+        """Begin to cancel, or end at once."""
+        return await super().cancel(execution_id, reason, request or self._next_request(), at_once=at_once)
+
+    async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
+        """Answer an input node."""
+        return await super().submit(execution_id, step, data, request or self._next_request())

@@ -308,6 +308,36 @@ def test_a_crash_keeps_what_was_recorded_and_runs_again_what_was_not(
         assert _on_file(store) == "COMPLETED"
 
 
+APPROVAL = {
+    "id": "approval",
+    "nodes": [
+        {"id": "ask", "type": "input", "timeout": "7d", "default": {"ok": False}},
+        {"id": "pay", "action": "act", "retry": {"initial_delay": "1m"}},
+        {"id": "no", "type": "set", "values": "nobody said so"},
+    ],
+    "connections": [
+        {"source": "ask", "target": "pay", "condition": "ask.ok"},
+        {"source": "ask", "target": "no", "condition": "else"},
+    ],
+}
+
+
+def test_a_person_is_waited_for_answers_or_is_too_late(treadle_run: Rehearse) -> None:
+    run = treadle_run(APPROVAL, replace={"act": outcomes(OSError("down"), "paid")})
+    assert (run.status, run.path, run.statuses["ask"], run.elapsed) == ("RUNNING", ["ask"], "WAITING", timedelta(0))
+    run.advance(timedelta(days=6))
+    run.crash()
+    assert run.submit("ask", {"ok": True}) is True
+    assert (run.status, run.path, run.elapsed) == ("COMPLETED", ["ask", "pay"], timedelta(days=6, minutes=1))
+    late = treadle_run(APPROVAL, replace={"act": "paid"})
+    late.advance(timedelta(days=7))
+    assert (late.status, late.path) == ("COMPLETED", ["ask", "no"])
+    ended = treadle_run(APPROVAL, replace={"act": "paid"})
+    assert (ended.terminate("enough"), ended.status) == (True, "CANCELLED")
+    with pytest.raises(ValidationError, match="step 'ask' calls no action to stop at"):
+        treadle_run(APPROVAL, until="ask")
+
+
 def test_a_wrong_call_is_one_as_ever(treadle_run: Rehearse) -> None:
     for wrong in (lambda: None, never):
         run = treadle_run(one_step(parameters={"x": 1}), actions=[{"act": wrong}])
