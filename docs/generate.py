@@ -23,11 +23,20 @@ COMMON: Final = {
     "step": "Key of the step in `ExecutionState.steps`.",
     "attempt": "Number of the attempt; the first is 1.",
     "error": "What failed: a `StepError`, see [states](states.md).",
+    "child": "Id of the other execution.",
+    "number": "Which body, from 0: the number of the item, or of the iteration.",
     "request": 'Id of the request, by which it counts once; `""` for none.',
 }
 """Fields that mean the same in every event."""
 
-STATES: Final = (model.ExecutionState, model.StepState, model.StepError, model.ExecutionSummary, model.HistoryEvent)
+STATES: Final = (
+    model.ExecutionState,
+    model.StepState,
+    model.ItemCounts,
+    model.StepError,
+    model.ExecutionSummary,
+    model.HistoryEvent,
+)
 ENUMS: Final = (model.ExecutionStatus, model.StepStatus)
 
 

@@ -167,7 +167,7 @@ class ExecutionRun:
         for command in turn.commands:
             if isinstance(command, CancelStep):
                 self._bodies.cancel(command.step, command.attempt)
-            else:
+            elif isinstance(command, RunStep):  # sub-workflows are actions here, so there is no other
                 self._run_body(command)
         for ready in turn.ready:
             if ready.step in self._facts.kept:

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
         ExecutionStatus,
         ExecutionSummary,
         HistoryEvent,
+        ItemCounts,
         Problem,
         StepError,
         StepState,
         StepStatus,
         Workflow,
     )
+    from treadle.paths import find_node
     from treadle.settings import Settings
 
 __version__ = "0.1.0"
@@ -74,12 +76,14 @@ _HOMES = {
         "ExecutionStatus",
         "ExecutionSummary",
         "HistoryEvent",
+        "ItemCounts",
         "Problem",
         "StepError",
         "StepState",
         "StepStatus",
         "Workflow",
     ),
+    "treadle.paths": ("find_node",),
     "treadle.settings": ("Settings",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -95,6 +99,7 @@ __all__ = [
     "ExpressionError",
     "Finding",
     "HistoryEvent",
+    "ItemCounts",
     "NotFoundError",
     "OverloadedError",
     "Problem",
@@ -116,6 +121,7 @@ __all__ = [
     "WorkflowEngine",
     "action",
     "diagnose",
+    "find_node",
     "load_workflow",
     "read_json",
     "run_sync",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from enum import Enum
-from typing import Any, NewType, TypeAlias
+from typing import Any, NewType, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -84,6 +84,11 @@ class NodeType(str, Enum):
     SET = "set"
     WAIT = "wait"
     INPUT = "input"
+    EVENT = "event"
+    WORKFLOW = "workflow"
+    MAP = "map"
+    LOOP = "loop"
+    PARALLEL = "parallel"
     END = "end"
 
 
@@ -160,15 +165,19 @@ class Join(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
 
 
 class Timer(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
-    """What ends a wait; one of the two.
+    """What ends a wait; one of the three.
 
     Attributes:
         duration: Milliseconds on the execution's clock, or text with ``${...}`` that gives a duration as documents do.
         until: A time with its zone (ISO 8601), by the wall clock, or text with ``${...}`` that gives one.
+        event: Name of an event.
+        key: Of the event: which of those of that name, with ``${expression}`` strings.
     """
 
     duration: int | str | None = None
     until: str | None = None
+    event: str = ""
+    key: JsonValue = None
 
 
 class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
@@ -195,14 +204,33 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
         mode: Of a switch: which of its conditional connections are taken.
         values: Of a set: what it gives, with ``${expression}`` strings.
         duration: Of a wait: as in ``Timer``.
-        until: Of a wait: as in ``Timer``.
-        any_of: Of a wait: several timers, the first of which ends it.
+        until: Of a wait: as in ``Timer``. Of a loop: it ends behind the first iteration after which this condition is
+            true; ``previous`` is what that iteration gave. None for none.
+        any_of: Of a wait: several timers and events, the first of which ends it.
         schema: Of an input: JSON Schema of the answer; None for none.
         assignees: Of an input: who may answer, for the applications that ask; without meaning here.
         default: Of an input: the answer where none came in time; None for none, and then the step times out.
         status: Of an end: COMPLETED, FAILED or CANCELLED.
         output: Of an end: the output of the execution, with ``${expression}`` strings.
         message: Of an end: why, where the status is not COMPLETED; text with ``${...}``.
+        body: Of a map, a loop or a parallel: the graph that it runs; None where it runs another workflow instead.
+        items: Of a map: the list, or text with ``${...}`` that gives it.
+        item_name: Of a map: what its body calls the item; ``""`` for ``item``.
+        max_concurrency: Of a map: how many items may be under way at a time; None for all.
+        tolerate: Of a map: how many items may fail, or which share of them (``"10%"``).
+        complete_when: Of a map: condition over ``results completed failed total``, looked at after each item; once it
+            is true the map is complete and the rest is cancelled. None for none.
+        repeat_while: Of a loop: condition looked at before each iteration; None for none.
+        max_iterations: Of a loop: one more is a failure.
+        race: Of a parallel: the first leaf to succeed ends it, and the rest is cancelled.
+        on_failure: Of a map, a loop or a parallel: what happens to its attempts in flight when it fails.
+        workflow: Of a workflow node: id of the workflow it runs. Of a map or a loop: instead of a body.
+        input: What that workflow is given, with ``${expression}`` strings; None for an empty object.
+        wait_for: Of a workflow node: it waits for the end; otherwise it starts the other and goes on.
+        event: Of an event node: name of the event it waits for.
+        key: Of an event node: which of the events of that name, with ``${expression}`` strings; None for any.
+        buffer: Of an event node: an event that came before the node waited counts.
+        cancel_rest: Once the join is met, started and waiting nodes are cancelled all of whose ways on lead through it.
         annotations: Keys kept for editors (``position``, ``metadata``, ``x_*``), without meaning here.
     """
 
@@ -233,6 +261,23 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
     status: ExecutionStatus = ExecutionStatus.COMPLETED
     output: JsonValue = None
     message: str = ""
+    body: Body | None = None
+    items: JsonValue = None
+    item_name: str = ""
+    max_concurrency: int | None = None
+    tolerate: int | str = 0
+    complete_when: str | None = None
+    repeat_while: str | None = None
+    max_iterations: int = 1_000
+    race: bool = False
+    on_failure: OnFailure = OnFailure.WAIT
+    workflow: str = ""
+    input: JsonValue = None
+    wait_for: bool = True
+    event: str = ""
+    key: JsonValue = None
+    buffer: bool = True
+    cancel_rest: bool = False
     annotations: dict[str, JsonValue] = {}
 
     @property
@@ -262,6 +307,20 @@ class Connection(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unkno
     otherwise: bool = False
     outcome: Outcome = Outcome.SUCCESS
     annotations: dict[str, JsonValue] = {}
+
+
+class Body(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """The graph within a map, a loop or a parallel: its nodes see those before the node that holds it.
+
+    Attributes:
+        nodes: In document order.
+        connections: In document order.
+        output: As of a workflow.
+    """
+
+    nodes: tuple[Node, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    output: JsonValue = None
 
 
 class Workflow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -319,13 +378,22 @@ def definition_hash(workflow: Workflow) -> str:
 
     Annotations (where a box stands in an editor) do not change what runs, so they do not change the name.
     """
-    bare = msgspec.structs.replace(
-        workflow,
-        annotations={},
-        nodes=tuple(msgspec.structs.replace(node, annotations={}) for node in workflow.nodes),
-        connections=tuple(msgspec.structs.replace(one, annotations={}) for one in workflow.connections),
-    )
+    bare = _bare(msgspec.structs.replace(workflow, annotations={}))
     return hashlib.sha256(_encoder.encode(bare)).hexdigest()[:32]
+
+
+_G = TypeVar("_G", Workflow, Body)
+
+
+def _bare(graph: _G) -> _G:
+    """Return a graph without annotations, bodies within it included."""
+    return msgspec.structs.replace(
+        graph,
+        nodes=tuple(
+            msgspec.structs.replace(node, annotations={}, body=node.body and _bare(node.body)) for node in graph.nodes
+        ),
+        connections=tuple(msgspec.structs.replace(one, annotations={}) for one in graph.connections),
+    )
 
 
 class Severity(str, Enum):
@@ -381,6 +449,24 @@ class StepError(Struct, frozen=True, gc=False, omit_defaults=True):
     details: dict[str, JsonValue] = {}
 
 
+class ItemCounts(Struct, frozen=True, gc=False):
+    """How far a map has got.
+
+    Attributes:
+        total: How many items there are.
+        completed: How many are done.
+        failed: How many failed and were tolerated, or failed the map.
+        running: How many are under way.
+        errors: Why, by number of each item that failed.
+    """
+
+    total: int
+    completed: int = 0
+    failed: int = 0
+    running: int = 0
+    errors: dict[int, StepError] = {}
+
+
 class StepState(Struct, frozen=True, gc=False):
     """One step as a reader sees it.
 
@@ -391,6 +477,8 @@ class StepState(Struct, frozen=True, gc=False):
         error: Why the last attempt failed, also while another is to come; None if none failed.
         started_at: First start; None before it.
         ended_at: When the status became terminal; None before that.
+        items: Of a map that has begun; None otherwise.
+        iterations: Of a loop: how many have begun.
     """
 
     status: StepStatus
@@ -399,6 +487,8 @@ class StepState(Struct, frozen=True, gc=False):
     error: StepError | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    items: ItemCounts | None = None
+    iterations: int = 0
 
 
 class ExecutionState(Struct, frozen=True):
@@ -412,7 +502,8 @@ class ExecutionState(Struct, frozen=True):
         input: What it was started with, with the inputs merged since.
         output: What it gave; None until COMPLETED.
         error: Why it FAILED, was CANCELLED or TIMED_OUT; None otherwise.
-        steps: One entry per node, in definition order, from the start.
+        steps: One entry per node, in definition order, from the start; behind a node with bodies those of its bodies
+            that have begun, by path (``each[3].charge``). Of a loop the last iteration is kept.
         waiting_for: Names of missing inputs (``input.email``), sorted.
         in_flight: Attempts running now; more than 0 for a while after a pause.
         cancelling: True from the request to cancel until CANCELLED.

@@ -28,6 +28,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         max_document_bytes: Bytes of one document, before it is parsed.
         max_nesting: Depth of lists and objects in documents, inputs and results.
         max_payload_bytes: Encoded bytes of one input, one step's parameters or one step's output.
+        max_items: Items of one map.
+        max_depth: Executions within each other: a workflow node in a workflow that a workflow node started, and so on.
         max_error_chars: Characters kept of an error's message.
         step_threads: Threads for sync actions; 0 means as many as ``max_concurrent_steps``.
         active_executions: Executions with steps that run or wait for a slot; a start beyond it waits.
@@ -43,6 +45,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     max_document_bytes: int = 16 * 1024 * 1024
     max_nesting: int = 64
     max_payload_bytes: int = 4 * 1024 * 1024
+    max_items: int = 100_000
+    max_depth: int = 32
     max_error_chars: int = 4_000
     step_threads: int = 0
     active_executions: int = 10_000

@@ -131,3 +131,22 @@ def _key(key: object, path: str) -> str:
     if not isinstance(key, str):
         raise PayloadError(f"the key {key!r} is a {type(key).__name__}, not a string", path)
     return _plain_text(key, path)
+
+
+def kind_of(value: object) -> str:
+    """Return what a JSON value is, in the words of messages."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return f"a {type(value).__name__}"

@@ -33,7 +33,8 @@ from treadle.machine import (
 )
 from treadle.machine import events as e
 from treadle.machine import inputs as i
-from treadle.machine.state import TOTAL_TIMEOUT, Scope
+from treadle.machine.scope import Group, Scope
+from treadle.machine.state import TOTAL_TIMEOUT
 from treadle.model import (
     Connection,
     ExecutionStatus,
@@ -159,18 +160,36 @@ MOVES = st.lists(
 
 
 def dump(state: State) -> dict[str, Any]:
-    """Return every slot of a state and its scope by value, without timers that no longer count and the cache."""
-    scope = state.root
+    """Return every slot of a state and its scopes by value, without timers that no longer count and the caches."""
+    left_out = {"plan", "root", "bodies", "places"}
+    seen: dict[str, Any] = {slot: _copy(getattr(state, slot)) for slot in State.__slots__ if slot not in left_out}
+    seen["scopes"] = {body.path: dump_scope(body) for body in (state.root, *state.bodies.values())}
+    seen["places"] = {key: (scope.path, node.id) for key, (scope, node) in state.places.items()}
+    seen["ready"] = list(state.ready)
+    live = (timer for timer in state.timers if state.is_live(timer))
+    # Nothing becomes of a total timeout once the attempts are cancelled, so the machine may have dropped it.
+    seen["wall_timers"] = sorted(timer for timer in state.wall_timers if state.is_live(timer))
+    seen["timers"] = sorted(timer for timer in live if not (timer[1] == TOTAL_TIMEOUT and state.cancels(timer[2])))
+    return seen
+
+
+def dump_scope(scope: Scope) -> dict[str, Any]:
+    """Return every slot of a scope by value; its cache must be right."""
     for index, value in scope.values.items():
         output = scope.outputs[index]
         assert value == (None if output is None else decode_payload(output))
-    seen = {slot: _copy(getattr(scope, slot)) for slot in Scope.__slots__ if slot not in {"plan", "values"}}
-    seen |= {slot: _copy(getattr(state, slot)) for slot in State.__slots__ if slot not in {"plan", "root", "ending"}}
-    seen["ending"] = state.ending and (state.ending.status, state.ending.error)
-    live = (timer for timer in state.timers if state.is_live(timer))
-    # Nothing becomes of a total timeout once the attempts are cancelled, so the machine may have dropped it.
-    seen["timers"] = sorted(timer for timer in live if not (state.cancels_in_flight and timer[1] == TOTAL_TIMEOUT))
+    left_out = {"graph", "parent", "groups", "values"}
+    seen = {slot: _copy(getattr(scope, slot)) for slot in Scope.__slots__ if slot not in left_out}
+    seen["connections"] = bytes(scope.connections)
+    seen["ending"] = scope.ending and (scope.ending.status, scope.ending.error, scope.ending.output)
+    seen["groups"] = {index: dump_group(group) for index, group in scope.groups.items()}
     return seen
+
+
+def dump_group(group: Group) -> dict[str, Any]:
+    """Return every slot of a group by value, its scopes by number."""
+    seen = {slot: _copy(getattr(group, slot)) for slot in Group.__slots__ if slot != "results"}
+    return seen | {"open": list(group.open), "kept": list(group.kept)}
 
 
 def _copy(value: Any) -> Any:
@@ -234,8 +253,7 @@ class Player:
             self.turns.append(data)
         for event in decode_events(data):
             apply(self.shadow, event)
-        self.shadow.root.agenda.clear()
-        self.shadow.fresh.clear()
+        self.shadow.rest()
         assert dump(self.shadow) == dump(self.live)
         assert snapshot(self.shadow) == snapshot(self.live)
         self._check_commands(turn)

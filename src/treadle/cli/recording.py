@@ -9,13 +9,25 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from treadle import find_node
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from treadle import HistoryEvent, Workflow
     from treadle.cli.literals import JsonValue
 
-STARTS: Final = ("StepStarted", "TriggerPassed", "StepPassed", "WaitStarted", "InputAsked", "EndReached")
+STARTS: Final = (
+    "StepStarted",
+    "TriggerPassed",
+    "StepPassed",
+    "WaitStarted",
+    "InputAsked",
+    "EventAwaited",
+    "ChildRequested",
+    "GroupStarted",
+    "EndReached",
+)
 _ENDS: Final = ("StepSucceeded", "AttemptFailed", "StepFailed", "StepTimedOut", "StepCancelled", "AttemptInterrupted")
 _REQUESTS: Final = ("ExecutionPaused", "ExecutionResumed", "CancelRequested", "InputGiven")
 
@@ -79,7 +91,6 @@ class Recording(NamedTuple):
 
 def record(workflow: Workflow, history: Sequence[HistoryEvent]) -> Recording:
     """Return what the history of an ended execution says."""
-    nodes = {node.id: node for node in workflow.nodes}
     outcomes: dict[str, list[Returned | Raised | Unending]] = {}
     requests: list[Request] = []
     waits: dict[str, list[float]] = {}
@@ -98,15 +109,21 @@ def record(workflow: Workflow, history: Sequence[HistoryEvent]) -> Recording:
                 interrupted += 1
                 continue
             failures[step] += event.kind in ("AttemptFailed", "StepFailed")
-            outcomes.setdefault(step, []).append(_outcome(event, at, nodes[step].retry, failures[step]))
+            outcomes.setdefault(step, []).append(_outcome(event, at, _retry(workflow, step), failures[step]))
         elif event.kind in _REQUESTS and (request := _request(event, at)) is not None:
             requests.append(request)
-        if event.kind == "AttemptFailed" and nodes[step].retry.jitter.value == "none":
+        if event.kind == "AttemptFailed" and _retry(workflow, step).jitter.value == "none":  # type: ignore[attr-defined]
             waits.setdefault(step, []).append(event.data["delay_ms"] / 1000)
     for step in open_attempts:
         outcomes.setdefault(step, []).append(Unending())
     path = list(dict.fromkeys(event.step for event in history if event.kind in STARTS))
     return Recording(history[0].data["input"], outcomes, requests, path, waits, interrupted, slots)
+
+
+def _retry(workflow: Workflow, step: str) -> object:
+    node = find_node(workflow, step)
+    assert node is not None  # its history is one of this workflow
+    return node.retry
 
 
 def _times(history: Sequence[HistoryEvent]) -> list[float]:

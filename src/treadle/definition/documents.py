@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from treadle.definition.layout import Layout, Origin
+from treadle.definition.layout import NOWHERE
 from treadle.definition.problems import Findings, to_problems
 from treadle.definition.reading import read_workflow
 from treadle.definition.sources import Format, Loaded, load_source, load_text
@@ -165,7 +165,7 @@ class _Read:
             self._read(settings)
 
     def _read(self, settings: Settings) -> None:
-        self._layout = Layout(Origin((), {}), [], [])
+        self._layout = NOWHERE
         if not self._loaded.is_read:
             return
         self.workflow, self._layout, self._is_whole = read_workflow(self._loaded.value, settings, self._findings)

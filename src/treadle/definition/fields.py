@@ -7,14 +7,16 @@ reporting.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from treadle.definition.problems import kind_of, quoted
+from treadle.definition.problems import quoted
 from treadle.durations import parse_duration, parse_time
 from treadle.errors import ExpressionError, ValidationError
 from treadle.expressions import translate_condition
 from treadle.model import FORMAT_VERSION, ExecutionStatus, Join, JoinKind, Timer
+from treadle.values import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -336,26 +338,65 @@ def read_time(value: JsonValue, spot: Spot) -> str | Unread:
 
 
 def read_timers(value: JsonValue, spot: Spot) -> tuple[Timer, ...] | Unread:
-    """Take a list of timers, each with ``duration`` or ``until``."""
+    """Take a list of what may end a wait, each with ``duration``, ``until`` or ``event``."""
     if not isinstance(value, list) or not value:
-        return spot.wrong_type("a list of timers, each with duration or until", value)
+        return spot.wrong_type("a list of timers, each with duration, until or event", value)
     read = [_read_timer(one, spot.below(place)) for place, one in enumerate(value)]
     return tuple(one for one in read if isinstance(one, Timer)) if Unread not in map(type, read) else UNREAD
 
 
 def _read_timer(value: JsonValue, spot: Spot) -> Timer | Unread:
     if not isinstance(value, dict):
-        return spot.wrong_type("an object with duration or until", value)
+        return spot.wrong_type("an object with duration, until or event", value)
     for key in value:
         if key not in _TIMER_READERS:
             unknown_key(spot, key, _TIMER_READERS)
     given = {key: _TIMER_READERS[key](one, spot.below(key)) for key, one in value.items() if key in _TIMER_READERS}
-    if len(given) != 1:
-        return spot.error("missing_key", "a timer has one of duration and until")
+    if len(given.keys() - {"key"}) != 1 or ("key" in given and "event" not in given):
+        return spot.error("missing_key", "it has one of duration, until and event (and an event may have a key)")
     return UNREAD if UNREAD in given.values() else Timer(**given)
 
 
-_TIMER_READERS: Final[dict[str, Reader]] = {"duration": read_wait, "until": read_time}
+_TIMER_READERS: Final[dict[str, Reader]] = {
+    "duration": read_wait,
+    "until": read_time,
+    "event": read_name,
+    "key": read_anything,
+}
+
+
+def read_items(value: JsonValue, spot: Spot) -> JsonValue | Unread:
+    """Take a list, or text that holds an expression."""
+    if isinstance(value, list) or (isinstance(value, str) and "${" in value):
+        return value
+    return spot.wrong_type("a list, or text such as ${input.orders} that gives one", value)
+
+
+def read_mapping(value: JsonValue, spot: Spot) -> JsonValue | Unread:
+    """Take an object, or text that holds an expression."""
+    if isinstance(value, dict) or (isinstance(value, str) and "${" in value):
+        return value
+    return spot.wrong_type("an object, or text such as ${item} that gives one", value)
+
+
+def read_variable(value: JsonValue, spot: Spot) -> str | Unread:
+    """Take a name by which expressions can read something."""
+    text = read_text(value, spot)
+    if isinstance(text, str) and not (text.isascii() and text.isidentifier()):
+        return spot.error("bad_value", f"{quoted(text)} is no name that an expression can read")
+    return text
+
+
+def read_share(value: JsonValue, spot: Spot) -> int | str | Unread:
+    """Take a count, or a share in per cent."""
+    if isinstance(value, str):
+        found = re.fullmatch(SHARE_PATTERN, value)
+        return value if found else spot.error("bad_value", f"{quoted(value)} is no share such as 10%, from 0% to 100%")
+    number: int | Unread = count(0)(value, spot)
+    return number
+
+
+SHARE_PATTERN: Final = r"^(100|[0-9]{1,2}(\.[0-9]{1,3})?)%$"
 
 
 def read_end_status(value: JsonValue, spot: Spot) -> ExecutionStatus | Unread:

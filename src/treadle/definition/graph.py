@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from treadle.model import Connection, Node, Workflow
+    from treadle.model import Body, Connection, Node, Workflow
 
 
 class Edge:
@@ -33,7 +33,7 @@ class Graph:
         is_whole: No id was there twice and no connection was left out.
     """
 
-    def __init__(self, workflow: Workflow) -> None:
+    def __init__(self, workflow: Workflow | Body) -> None:
         self.nodes: Sequence[Node] = workflow.nodes
         self.index: dict[str, int] = {}
         for place, node in enumerate(workflow.nodes):

@@ -8,6 +8,7 @@ from treadle.definition.fields import (
     END_STATUSES,
     MAX_COUNT,
     MAX_ID_CHARS,
+    SHARE_PATTERN,
     SIMPLE_JOINS,
     Field,
     Schema,
@@ -26,15 +27,19 @@ from treadle.definition.fields import (
     read_format_version,
     read_id,
     read_ids,
+    read_items,
     read_join,
     read_label,
+    read_mapping,
+    read_name,
     read_names,
     read_object,
     read_order,
     read_schema,
+    read_share,
     read_text,
-    read_time,
     read_timers,
+    read_variable,
     read_wait,
     table,
     unknown_key,
@@ -78,14 +83,23 @@ _RETRY: Final[Schema] = {"$ref": "#/$defs/retry"}
 
 _WAIT: Final[Schema] = {"anyOf": [_DURATION, {"type": "string", "pattern": r"\$\{"}]}
 _SOMETHING: Final[Schema] = {"not": {"type": "null"}}
+_ITEMS: Final[Schema] = {"anyOf": [{"type": "array"}, {"type": "string", "pattern": r"\$\{"}]}
+_MAPPING: Final[Schema] = {"anyOf": [{"type": "object"}, {"type": "string", "pattern": r"\$\{"}]}
+_VARIABLE: Final[Schema] = {"type": "string", "pattern": r"^[A-Za-z_][A-Za-z0-9_]*$"}
+_SHARE: Final[Schema] = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": MAX_COUNT},
+        {"type": "string", "pattern": SHARE_PATTERN},
+    ]
+}
 _TIMERS: Final[Schema] = {
     "type": "array",
     "minItems": 1,
     "items": {
         "type": "object",
-        "properties": {"duration": _WAIT, "until": _TEXT},
-        "minProperties": 1,
-        "maxProperties": 1,
+        "properties": {"duration": _WAIT, "until": _TEXT, "event": _NAME, "key": _SOMETHING},
+        "oneOf": [{"required": ["duration"]}, {"required": ["until"]}, {"required": ["event"]}],
+        "dependentRequired": {"key": ["event"]},
         "additionalProperties": False,
     },
 }
@@ -135,8 +149,16 @@ _TIMEOUT_FIELD: Final = Field(
     "timeout_ms",
     read_bound,
     _DURATION,
-    "Bound of one attempt, in real time, or of how long an input waits for its answer; 0 for none.",
+    "Bound of one attempt, in real time; of how long an input or an event waits; of a whole map, loop, parallel or "
+    "workflow, on the execution's clock. 0 for none.",
     key="timeout",
+)
+
+_ON_FAILURE_FIELD: Final = Field(
+    "on_failure",
+    choice(OnFailure),
+    _one_of(OnFailure),
+    "What happens to attempts in flight when the workflow, or a body, halts.",
 )
 
 DEFAULTS_KEYS: Final = table(_TIMEOUT_FIELD, _RETRY_FIELD)
@@ -174,8 +196,14 @@ CONFIG_KEYS: Final = table(
     ),
     Field("values", read_anything, _SOMETHING, "Of a set: what it gives; text may hold `${expression}`."),
     Field("duration", read_wait, _WAIT, "Of a wait: how long, on the execution's clock."),
-    Field("until", read_time, _TEXT, "Of a wait: a time with its zone, by the wall clock."),
-    Field("any_of", read_timers, _TIMERS, "Of a wait: several of `duration` and `until`; the first ends it."),
+    Field(
+        "until",
+        read_text,
+        _TEXT,
+        "Of a wait: a time with its zone, by the wall clock. Of a loop: a condition, looked at after each iteration; "
+        "once it is true the loop ends.",
+    ),
+    Field("any_of", read_timers, _TIMERS, "Of a wait: several of `duration`, `until` and `event`; the first ends it."),
     Field("schema", read_schema, _JSON_SCHEMA, "Of an input: JSON Schema of the answer."),
     Field("assignees", read_names, {"type": "array", "items": _NAME}, "Of an input: who may answer."),
     Field("default", read_anything, _SOMETHING, "Of an input: the answer where none came within its `timeout`."),
@@ -184,6 +212,35 @@ CONFIG_KEYS: Final = table(
         "output", read_anything, _SOMETHING, "Of an end: the output of the execution; text may hold `${expression}`."
     ),
     Field("message", read_text, _TEXT, "Of an end: why, where the status is not COMPLETED."),
+    Field("body", read_object, {"$ref": "#/$defs/body"}, "Of a map, a loop or a parallel: the graph that it runs."),
+    Field("items", read_items, _ITEMS, "Of a map: the list, or `${expression}` that gives it."),
+    Field(
+        "item_name", read_variable, _VARIABLE, "Of a map: what its body calls the item; `item` by default.", key="as"
+    ),
+    Field("max_concurrency", count(1), _whole(1), "Of a map: items under way at a time; all by default."),
+    Field("tolerate", read_share, _SHARE, "Of a map: how many items may fail, or which share of them, such as `10%`."),
+    Field(
+        "complete_when",
+        read_condition,
+        _CONDITION,
+        "Of a map: condition over `results completed failed total`; once it is true, the rest is cancelled.",
+    ),
+    Field("repeat_while", read_condition, _CONDITION, "Of a loop: looked at before each iteration.", key="while"),
+    Field("max_iterations", count(1), _whole(1), "Of a loop: one more is a failure; 1000 by default."),
+    Field("race", read_flag, _FLAG, "Of a parallel: the first leaf to succeed ends it, and the rest is cancelled."),
+    _ON_FAILURE_FIELD,
+    Field("workflow", read_id, _ID, "Id of the workflow that is run: by this node, or for each item or iteration."),
+    Field("input", read_mapping, _MAPPING, "What that workflow is given; text may hold `${expression}`."),
+    Field("wait_for", read_flag, _FLAG, "Of a workflow node: false starts the other and goes on."),
+    Field("event", read_name, _NAME, "Of an event node: name of the event it waits for.", aliases=("name",)),
+    Field("key", read_anything, _SOMETHING, "Of an event node: which of the events of that name; any by default."),
+    Field("buffer", read_flag, _FLAG, "Of an event node: false drops an event that comes before the node waits."),
+    Field(
+        "cancel_rest",
+        read_flag,
+        _FLAG,
+        "Once the join is met, nodes under way are cancelled all of whose ways on lead through it.",
+    ),
 )
 """Of a node's ``config``, and of the node itself."""
 
@@ -195,22 +252,43 @@ _HEAD_FIELDS: Final = (
 NODE_HEAD_KEYS: Final = table(*_HEAD_FIELDS)
 """Of the node alone, never of its ``config``."""
 
-NODE_KEYS: Final = {**NODE_HEAD_KEYS, **CONFIG_KEYS}
+NODE_KEYS: Final = {**NODE_HEAD_KEYS, **CONFIG_KEYS, "name": NODE_HEAD_KEYS["name"]}
+"""Of the node; `name` on the node itself is its title."""
 
-BELONGS_TO: Final[dict[str, NodeType]] = {
-    "mode": NodeType.SWITCH,
-    "values": NodeType.SET,
-    "duration": NodeType.WAIT,
-    "until": NodeType.WAIT,
-    "any_of": NodeType.WAIT,
-    "schema": NodeType.INPUT,
-    "assignees": NodeType.INPUT,
-    "default": NodeType.INPUT,
-    "status": NodeType.END,
-    "output": NodeType.END,
-    "message": NodeType.END,
+GROUPS: Final = (NodeType.MAP, NodeType.LOOP, NodeType.PARALLEL)
+"""Types of nodes that have bodies."""
+
+BELONGS_TO: Final[dict[str, tuple[NodeType, ...]]] = {
+    "mode": (NodeType.SWITCH,),
+    "values": (NodeType.SET,),
+    "duration": (NodeType.WAIT,),
+    "until": (NodeType.WAIT, NodeType.LOOP),
+    "any_of": (NodeType.WAIT,),
+    "schema": (NodeType.INPUT,),
+    "assignees": (NodeType.INPUT,),
+    "default": (NodeType.INPUT,),
+    "status": (NodeType.END,),
+    "output": (NodeType.END,),
+    "message": (NodeType.END,),
+    "body": GROUPS,
+    "items": (NodeType.MAP,),
+    "item_name": (NodeType.MAP,),
+    "max_concurrency": (NodeType.MAP,),
+    "tolerate": (NodeType.MAP,),
+    "complete_when": (NodeType.MAP,),
+    "repeat_while": (NodeType.LOOP,),
+    "max_iterations": (NodeType.LOOP,),
+    "race": (NodeType.PARALLEL,),
+    "on_failure": GROUPS,
+    "workflow": (NodeType.WORKFLOW, NodeType.MAP, NodeType.LOOP),
+    "input": (NodeType.WORKFLOW, NodeType.MAP, NodeType.LOOP),
+    "wait_for": (NodeType.WORKFLOW,),
+    "event": (NodeType.EVENT,),
+    "key": (NodeType.EVENT,),
+    "buffer": (NodeType.EVENT,),
+    "timeout_ms": (NodeType.ACTION, NodeType.TRIGGER, NodeType.INPUT, NodeType.EVENT, NodeType.WORKFLOW, *GROUPS),
 }
-"""Fields of one type of node only."""
+"""Fields of some types of node only."""
 
 OF_ACTIONS: Final = (
     "service",
@@ -224,11 +302,19 @@ OF_ACTIONS: Final = (
 )
 """Fields of nodes that call something. A trigger may carry them without effect, as existing applications write it."""
 
-NEEDS: Final[dict[NodeType, tuple[str, ...]]] = {
-    NodeType.SET: ("values",),
-    NodeType.WAIT: ("duration", "until", "any_of"),
+NEEDS: Final[dict[NodeType, tuple[tuple[str, ...], ...]]] = {
+    NodeType.SET: (("values",),),
+    NodeType.WAIT: (("duration", "until", "any_of"),),
+    NodeType.EVENT: (("event",),),
+    NodeType.WORKFLOW: (("workflow",),),
+    NodeType.MAP: (("items",), ("body", "workflow")),
+    NodeType.LOOP: (("body", "workflow"),),
+    NodeType.PARALLEL: (("body",),),
 }
-"""Of which a node of that type has exactly one."""
+"""A node of that type has exactly one of each."""
+
+NEEDS_ANY: Final[dict[NodeType, tuple[str, ...]]] = {NodeType.LOOP: ("repeat_while", "until")}
+"""A node of that type has one of them or several."""
 
 
 STEP_KEYS: Final = {
@@ -273,6 +359,11 @@ WORKFLOW_KEYS: Final = table(
 FORMAT_FIELD: Final = Field(
     "treadle", read_format_version, {"const": FORMAT_VERSION}, "Version of the format; absent means 1."
 )
+BODY_KEYS: Final = table(
+    Field("output", read_anything, {}, "Value with `${expression}` text; by default what the leaves give."),
+)
+"""Of a body, without what makes its graph."""
+
 GRAPH_KEYS: Final = ("defaults", "nodes", "connections", "steps")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from treadle.definition.problems import Path
     from treadle.model import Node
 
@@ -27,16 +29,38 @@ class Origin(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The places of a whole workflow; ``nodes`` and ``connections`` in the order of the model's."""
+    """The places of a whole graph; ``nodes`` and ``connections`` in the order of the model's.
 
-    workflow: Origin
+    Attributes:
+        top: The workflow, or the body.
+        bodies: Of the nodes that have one, by index.
+    """
+
+    top: Origin
     nodes: list[Origin]
     connections: list[Origin]
+    bodies: dict[int, Layout]
+
+
+NOWHERE: Final = Layout(Origin((), {}), [], [], {})
+"""Of what could not be read."""
 
 
 class ReadNode(NamedTuple):
-    """A node as it was read, and the fields that the model does not have (``sequence_order``, ``depends_on``)."""
+    """A node as it was read.
+
+    Attributes:
+        extra: The fields that the model does not have (``sequence_order``, ``depends_on``).
+        body: Where the parts of its body stand; None where it has none.
+    """
 
     node: Node
     origin: Origin
     extra: dict[str, Any]
+    body: Layout | None = None
+
+
+def layout_of(top: Origin, nodes: Sequence[ReadNode], connections: Sequence[Origin]) -> Layout:
+    """Return the places of a graph that was read."""
+    bodies = {place: one.body for place, one in enumerate(nodes) if one.body is not None}
+    return Layout(top, [one.origin for one in nodes], list(connections), bodies)

@@ -45,6 +45,7 @@ Code: TypeAlias = Literal[
     "bad_schema",
     "cycle",
     "duplicate_id",
+    "hidden_name",
     "join_never_met",
     "lone_else",
     "no_way_on",
@@ -118,25 +119,6 @@ def quoted(text: str) -> str:
     """Return ``text`` in double quotes for a message: one line, of bounded length."""
     short = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "..."
     return json.dumps(short, ensure_ascii=not short.isprintable())
-
-
-def kind_of(value: object) -> str:
-    """Return what a JSON value is, in the words of messages."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "text"
-        case list():
-            return "a list"
-        case dict():
-            return "an object"
-        case _:
-            return f"a {type(value).__name__}"
 
 
 def to_problems(findings: Sequence[Finding], locate: Callable[[Path, bool], tuple[int, int]]) -> list[Problem]:

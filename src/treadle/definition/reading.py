@@ -8,32 +8,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from treadle.definition.fields import ELSE, UNREAD, Field, Spot, is_annotation, unknown_key
+from treadle.definition.fields import (
+    ELSE,
+    UNREAD,
+    Field,
+    Spot,
+    is_annotation,
+    read_condition,
+    read_time,
+    unknown_key,
+)
 from treadle.definition.keys import (
     BELONGS_TO,
+    BODY_KEYS,
     CONFIG_KEYS,
     CONNECTION_KEYS,
     DEFAULTS_KEYS,
     FORMAT_FIELD,
     GRAPH_KEYS,
     NEEDS,
+    NEEDS_ANY,
     NODE_HEAD_KEYS,
     NODE_KEYS,
     OF_ACTIONS,
     WORKFLOW_KEYS,
     known_workflow_keys,
 )
-from treadle.definition.layout import Layout, Origin, ReadNode
+from treadle.definition.layout import NOWHERE, Layout, Origin, ReadNode, layout_of
 from treadle.definition.linear import read_steps
-from treadle.definition.problems import Findings, Nearest, kind_of, path_text, quoted
-from treadle.model import Connection, Node, NodeType, RetryPolicy, Workflow
+from treadle.definition.problems import Findings, Nearest, path_text, quoted
+from treadle.model import Body, Connection, Node, NodeType, RetryPolicy, Workflow
+from treadle.values import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from treadle.definition.problems import Path
     from treadle.model import JsonValue
     from treadle.settings import Settings
+
+    ReadBody = Callable[[dict[str, JsonValue], Spot], tuple[Body, Layout]]
 
 _CONFIG: Final = "config"
 
@@ -65,7 +79,7 @@ def read_workflow(document: JsonValue, settings: Settings, findings: Findings) -
     spot = Spot(findings, Nearest(), ())
     if not isinstance(document, dict):
         spot.error("wrong_type", f"a workflow is an object, not {kind_of(document)}")
-        return Reading(None, Layout(Origin((), {}), [], []), is_whole=False)
+        return Reading(None, NOWHERE, is_whole=False)
     return _WorkflowReader(document, spot, settings).read()
 
 
@@ -76,17 +90,15 @@ class _WorkflowReader:
         self._settings = settings
         self._is_whole = True
         self._defaults: dict[str, Any] = {}
+        self._nodes_left = settings.max_nodes
+        self._connections_left = settings.max_connections
 
     def read(self) -> Reading:
         fields, at = self._head()
         self._defaults = _read_defaults(self._document.get("defaults"), self._spot.below("defaults"))
         nodes, connections = self._graph()
-        workflow = Workflow(
-            **{"id": "", **fields},
-            nodes=tuple(one.node for one in nodes),
-            connections=tuple(one for one, _ in connections),
-        )
-        layout = Layout(Origin((), at), [one.origin for one in nodes], [origin for _, origin in connections])
+        workflow = Workflow(**{"id": "", **fields}, **_parts(nodes, connections))
+        layout = layout_of(Origin((), at), nodes, [origin for _, origin in connections])
         return Reading(workflow, layout, self._is_whole)
 
     def _head(self) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -111,28 +123,31 @@ class _WorkflowReader:
         if "steps" not in given:
             if "nodes" not in given:
                 self._spot.error("missing_key", 'the key "nodes" is missing: a workflow needs nodes')
-            return self._nodes(), self._connections()
+            return self._nodes(self._document, self._spot), self._connections(self._document, self._spot)
         if len(given) > 1:
             message = f'"steps" is the linear form of a workflow and does not go together with "{given[0]}"'
             self._spot.error("conflict", message, "steps", on_key=True)
-        steps = self._items("steps", self._settings.max_nodes)
+        steps = self._items(self._document, self._spot, "steps", self._nodes_left)
         nodes, connections = read_steps(steps, self._read_node)
         return nodes, connections
 
-    def _nodes(self) -> list[ReadNode]:
-        read = [self._read_node(raw, spot, NODE_KEYS) for raw, spot in self._items("nodes", self._settings.max_nodes)]
+    def _nodes(self, raw: Mapping[str, JsonValue], spot: Spot) -> list[ReadNode]:
+        items = self._items(raw, spot, "nodes", self._nodes_left)
+        self._nodes_left -= len(items)
+        read = [self._read_node(one, below, NODE_KEYS) for one, below in items]
         return [one for one in read if one is not None]
 
-    def _connections(self) -> list[tuple[Connection, Origin]]:
-        items = self._items("connections", self._settings.max_connections)
-        read = [_read_connection(raw, spot) for raw, spot in items]
+    def _connections(self, raw: Mapping[str, JsonValue], spot: Spot) -> list[tuple[Connection, Origin]]:
+        items = self._items(raw, spot, "connections", self._connections_left)
+        self._connections_left -= len(items)
+        read = [_read_connection(one, below) for one, below in items]
         self._is_whole = self._is_whole and None not in read
         return [one for one in read if one is not None]
 
-    def _items(self, key: str, limit: int) -> list[tuple[JsonValue, Spot]]:
-        """Return the elements of a list of the document, each with its spot."""
-        value = self._document.get(key)
-        spot = self._spot.below(key)
+    def _items(self, raw: Mapping[str, JsonValue], above: Spot, key: str, limit: int) -> list[tuple[JsonValue, Spot]]:
+        """Return the elements of a list of a graph, each with its spot."""
+        value = raw.get(key)
+        spot = above.below(key)
         if isinstance(value, list) and len(value) <= limit:
             return [(one, spot.below(index)) for index, one in enumerate(value)]
         if isinstance(value, list):
@@ -143,12 +158,34 @@ class _WorkflowReader:
         return []
 
     def _read_node(self, raw: JsonValue, spot: Spot, keys: Mapping[str, Field]) -> ReadNode | None:
-        read = read_node(raw, spot, keys, self._defaults)
+        read = read_node(raw, spot, keys, self._defaults, self._body)
         self._is_whole = self._is_whole and read is not None
         return read
 
+    def _body(self, raw: dict[str, JsonValue], spot: Spot) -> tuple[Body, Layout]:
+        """Return the body of a node."""
+        entries: dict[str, Entry] = {}
+        for key in gather(raw, BODY_KEYS, spot, (), entries):
+            if key not in _BODY_PARTS and not is_annotation(key):
+                unknown_key(spot, key, (*_BODY_PARTS, *BODY_KEYS))
+        fields, at = read_entries(entries, spot)
+        if raw.get("nodes") in (None, []):
+            spot.error("missing_key", 'the key "nodes" is missing: a body needs at least one node')
+        nodes, connections = self._nodes(raw, spot), self._connections(raw, spot)
+        body = Body(**fields, **_parts(nodes, connections))
+        return body, layout_of(Origin(spot.base, at), nodes, [origin for _, origin in connections])
 
-def read_node(raw: JsonValue, spot: Spot, keys: Mapping[str, Field], defaults: dict[str, Any]) -> ReadNode | None:
+
+_BODY_PARTS: Final = ("nodes", "connections")
+
+
+def _parts(nodes: list[ReadNode], connections: list[tuple[Connection, Origin]]) -> dict[str, Any]:
+    return {"nodes": tuple(one.node for one in nodes), "connections": tuple(one for one, _ in connections)}
+
+
+def read_node(
+    raw: JsonValue, spot: Spot, keys: Mapping[str, Field], defaults: dict[str, Any], read_body: ReadBody
+) -> ReadNode | None:
     """Return one node; None if it has no id by which the rest could know it."""
     if not isinstance(raw, dict):
         spot.wrong_type("an object", raw)
@@ -165,12 +202,25 @@ def read_node(raw: JsonValue, spot: Spot, keys: Mapping[str, Field], defaults: d
     fields.setdefault("id", entries["id"].value)
     extra: dict[str, Any] = {name: fields.pop(name) for name in ("sequence_order", "depends_on") if name in fields}
     _check_type(fields, entries, spot)
+    _read_until(fields, entries, spot)
     is_action = fields.get("type", NodeType.ACTION) is NodeType.ACTION and ("type" in fields or "type" not in entries)
     if is_action:
         _require_action(entries, spot)
     _apply_defaults(fields, defaults if is_action else {}, is_given="timeout_ms" in entries)
+    body = None
+    if "body" in fields:
+        fields["body"], body = read_body(fields["body"], spot.below(*at["body"]))
     node = Node(**fields, annotations=annotations)
-    return ReadNode(node, Origin(spot.base, at), extra)
+    return ReadNode(node, Origin(spot.base, at), extra, body)
+
+
+def _read_until(fields: dict[str, Any], entries: dict[str, Entry], spot: Spot) -> None:
+    """Read what ``until`` says to this type of node: a time, or (of a loop) a condition."""
+    if "until" in fields:
+        read = read_condition if fields.get("type") is NodeType.LOOP else read_time
+        value = read(fields.pop("until"), spot.below(*entries["until"].at))
+        if value is not UNREAD:
+            fields["until"] = value
 
 
 def gather(
@@ -237,20 +287,29 @@ def _check_type(fields: dict[str, Any], entries: dict[str, Entry], spot: Spot) -
     if "type" in entries and "type" not in fields:
         return  # which was reported
     calls = kind in (NodeType.ACTION, NodeType.TRIGGER)
-    if "timeout_ms" in entries and not calls and kind is not NodeType.INPUT:
-        at = entries["timeout_ms"].at
-        message = f"{quoted(str(at[-1]))} belongs to a node of type action or input, not {kind.value}"
-        spot.error("misplaced_key", message, *at, on_key=True)
     for name, entry in entries.items():
-        of = BELONGS_TO.get(name, kind if calls or name not in OF_ACTIONS else NodeType.ACTION)
-        if of is not kind:
-            message = f"{quoted(str(entry.at[-1]))} belongs to a node of type {of.value}, not {kind.value}"
+        of = BELONGS_TO.get(name, (kind,) if calls or name not in OF_ACTIONS else (NodeType.ACTION,))
+        if kind not in of:
+            known = [one.value for one in of if one is not NodeType.TRIGGER]
+            types = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
+            message = f"{quoted(str(entry.at[-1]))} belongs to a node of type {types}, not {kind.value}"
             spot.error("misplaced_key", message, *entry.at, on_key=True)
-    needed = NEEDS.get(kind, ())
-    given = [name for name in needed if name in entries]
-    if needed and len(given) != 1:
-        what = f"exactly one of {', '.join(needed)}" if len(needed) > 1 else f'the key "{needed[0]}"'
-        spot.error("missing_key", f"a node of type {kind.value} needs {what}")
+    for needed in NEEDS.get(kind, ()):
+        if sum(name in entries for name in needed) != 1:
+            what = f"exactly one of {_keys(needed)}" if len(needed) > 1 else f'the key "{_keys(needed)}"'
+            spot.error("missing_key", f"a node of type {kind.value} needs {what}")
+    wanted = NEEDS_ANY.get(kind, ())
+    if wanted and not any(name in entries for name in wanted):
+        spot.error("missing_key", f"a node of type {kind.value} needs {' or '.join(map(_key, wanted))}")
+
+
+def _key(name: str) -> str:
+    """Return how a field is written."""
+    return next(field.spellings[0] for field in CONFIG_KEYS.values() if field.name == name)
+
+
+def _keys(names: Iterable[str]) -> str:
+    return ", ".join(map(_key, names))
 
 
 def _require_action(entries: dict[str, Entry], spot: Spot) -> None:

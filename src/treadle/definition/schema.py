@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from treadle.definition.fields import ANNOTATION_PREFIX, Schema, annotation_names
 from treadle.definition.keys import (
     BELONGS_TO,
+    BODY_KEYS,
     CONFIG_KEYS,
     CONNECTION_KEYS,
     DEFAULTS_KEYS,
@@ -19,6 +20,8 @@ from treadle.definition.keys import (
     FORMAT_FIELD,
     JOIN_SCHEMA,
     NEEDS,
+    NEEDS_ANY,
+    NODE_HEAD_KEYS,
     NODE_KEYS,
     OF_ACTIONS,
     RETRY_KEYS,
@@ -57,9 +60,16 @@ def definition_schema() -> Schema:
                 "retry": _object(RETRY_KEYS),
                 "join": JOIN_SCHEMA,
                 "defaults": _object(DEFAULTS_KEYS),
+                "body": {
+                    **_object(
+                        BODY_KEYS, {key: _GRAPH[key] for key in ("nodes", "connections")}, keeps=annotation_names()
+                    ),
+                    "required": ["nodes"],
+                },
                 "config": _object(CONFIG_KEYS, keeps=annotation_names()),
                 "node": {**_object(NODE_KEYS, config, keeps=annotation_names()), **_NODE_RULES},
                 "step": {**_object(STEP_KEYS, config, keeps=annotation_names()), **_NODE_RULES},
+                "types": {"allOf": list(_type_rules())},
                 "connection": {
                     **_object(CONNECTION_KEYS, keeps=annotation_names(of_connection=True)),
                     "required": ["source", "target"],
@@ -84,21 +94,35 @@ def _has(key: str) -> Schema:
 
 
 def _is(*kinds: NodeType) -> Schema:
-    return {"required": ["type"], "properties": {"type": {"enum": [one.value for one in kinds]}}}
+    """Return the schema of a node of one of some types; one without a type is an action."""
+    schema: Schema = {"properties": {"type": {"enum": [one.value for one in kinds]}}}
+    return schema if NodeType.ACTION in kinds else {"required": ["type"], **schema}
 
 
 def _type_rules() -> Iterator[Schema]:
     """Yield what the type of a node asks for, and what asks for a type."""
-    for name, kind in BELONGS_TO.items():
-        yield {"if": _has(CONFIG_FIELDS[name].spellings[0]), "then": _is(kind)}
+    for name, kinds in BELONGS_TO.items():
+        for key in CONFIG_FIELDS[name].spellings:
+            if key not in NODE_HEAD_KEYS:  # `name` on a node is its title
+                yield {"if": _has(key), "then": _is(*kinds)}
+    calls_nothing = [kind for kind in NodeType if kind not in (NodeType.ACTION, NodeType.TRIGGER)]
     for name in OF_ACTIONS:
         for key in CONFIG_FIELDS[name].spellings:
-            yield {
-                "if": _is(NodeType.SWITCH, NodeType.SET, NodeType.WAIT, NodeType.INPUT, NodeType.END),
-                "then": {"not": _has(key)},
-            }
-    for kind, names in NEEDS.items():
-        yield {"if": _is(kind), "then": {"oneOf": [_has(CONFIG_FIELDS[name].spellings[0]) for name in names]}}
+            yield {"if": _is(*calls_nothing), "then": {"not": _has(key)}}
+    for kind, needs in NEEDS.items():
+        for names in needs:
+            yield {"if": _is(kind), "then": {"oneOf": [_has_field(name) for name in names]}}
+    for kind, names in NEEDS_ANY.items():
+        yield {"if": _is(kind), "then": {"anyOf": [_has_field(name) for name in names]}}
+
+
+def _has_field(name: str) -> Schema:
+    """Return the schema of a node that has a field under any of its spellings."""
+    spellings = CONFIG_FIELDS[name].spellings
+    if len(spellings) == 1:
+        return _has(spellings[0])
+    in_config = {"anyOf": [{"required": [key]} for key in spellings]}
+    return {"anyOf": [{"required": [spellings[0]]}, {"required": ["config"], "properties": {"config": in_config}}]}
 
 
 CONFIG_FIELDS: Final = {field.name: field for field in CONFIG_KEYS.values()}
@@ -106,7 +130,7 @@ _NODE_RULES: Final[Schema] = {
     "required": ["id"],
     "if": {"properties": {"type": {"const": "action"}}},
     "then": {"anyOf": [_HAS_ACTION, {"required": ["config"], "properties": {"config": _HAS_ACTION}}]},
-    "allOf": list(_type_rules()),
+    "allOf": [{"$ref": "#/$defs/types"}],
 }
 
 

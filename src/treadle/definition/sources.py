@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from treadle.definition.places import Fault, Lines, Locator, Parsed, nowhere
-from treadle.definition.problems import Findings, kind_of
+from treadle.definition.problems import Findings
 from treadle.model import Problem
+from treadle.values import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.definition.fields import ELSE
 from treadle.definition.graph import Graph
-from treadle.definition.names import RESERVED, Asked, Names, Reader
+from treadle.definition.keys import GROUPS
+from treadle.definition.names import RESERVED, Around, Asked, Names, Reader
 from treadle.definition.precedence import Precedence
 from treadle.definition.problems import Nearest, quoted
 from treadle.errors import ExpressionError
 from treadle.expressions import MISSING, compile_expression, compile_template
 from treadle.model import Connection, JoinKind, NodeType, Outcome
+from treadle.paths import body_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from treadle.definition.layout import Layout, Origin
     from treadle.definition.problems import Findings, Path
     from treadle.expressions import Expression, Missing
-    from treadle.model import JsonValue, Node, Workflow
+    from treadle.model import Body, JsonValue, Node, Workflow
 
 _SHOWN_OF_CYCLE: Final = 12
 """Nodes of a cycle that a message names; a longer one is cut in the middle."""
@@ -40,10 +42,12 @@ def check_workflow(workflow: Workflow, layout: Layout, findings: Findings, *, is
         findings: Takes the problems.
         is_whole: Reading left out no node and no connection.
     """
-    _Check(workflow, layout, findings).run(is_whole=is_whole)
+    check = _Check(workflow, layout, findings, workflow.vars, None)
+    check.run(is_whole=is_whole)
+    check.input(workflow)
 
 
-def check_actions(workflow: Workflow, layout: Layout, findings: Findings, actions: Collection[str]) -> None:
+def check_actions(workflow: Workflow | Body, layout: Layout, findings: Findings, actions: Collection[str]) -> None:
     """Note every action that is not registered."""
     nearest = Nearest()
     for node, origin in zip(workflow.nodes, layout.nodes, strict=True):
@@ -54,16 +58,31 @@ def check_actions(workflow: Workflow, layout: Layout, findings: Findings, action
             findings.error(
                 "unknown_action", origin.path("action"), f"no action {quoted(name)} is registered", hint=hint
             )
+    for place, below in layout.bodies.items():
+        body = workflow.nodes[place].body
+        if body is not None:
+            check_actions(body, below, findings, actions)
 
 
 class _Check:
-    def __init__(self, workflow: Workflow, layout: Layout, findings: Findings) -> None:
-        self._workflow = workflow
+    """Checks one graph, and the bodies of its nodes."""
+
+    def __init__(
+        self,
+        graph: Workflow | Body,
+        layout: Layout,
+        findings: Findings,
+        variables: Collection[str],
+        around: Around | None,
+    ) -> None:
+        self._definition = graph
         self._layout = layout
         self._findings = findings
         self._nearest = Nearest()
-        self._graph = Graph(workflow)
-        self._names = Names(workflow, self._graph, findings, self._nearest)
+        self._vars = variables
+        self._is_top = around is None
+        self._graph = Graph(graph)
+        self._names = Names(variables, self._graph, findings, self._nearest, around)
 
     def run(self, *, is_whole: bool) -> None:
         self._ids()
@@ -73,13 +92,26 @@ class _Check:
         self._templates()
         self._schemas()
         self._cycles()
+        self._bodies(is_whole=is_whole)
         order = self._graph.order() if is_whole and self._graph.is_whole else None
         if order is not None:
             self._precedence(Precedence(self._graph, order))
             self._triggers()
 
+    def input(self, workflow: Workflow) -> None:
+        """Check the schema of a workflow's input."""
+        self._schema(workflow.input_schema, self._layout.top, "input_schema")
+
+    def _bodies(self, *, is_whole: bool) -> None:
+        """Check the bodies, whose references to this graph are then asked of it."""
+        for place, layout in self._layout.bodies.items():
+            node = self._definition.nodes[place]
+            if node.body is not None:
+                around = Around(self._names, place, _told(node))
+                _Check(node.body, layout, self._findings, self._vars, around).run(is_whole=is_whole)
+
     def _nodes(self) -> Iterator[tuple[int, Node, Origin]]:
-        for place, (node, origin) in enumerate(zip(self._workflow.nodes, self._layout.nodes, strict=True)):
+        for place, (node, origin) in enumerate(zip(self._definition.nodes, self._layout.nodes, strict=True)):
             yield place, node, origin
 
     def _ids(self) -> None:
@@ -88,14 +120,35 @@ class _Check:
             if first != place:
                 message = f"the id {quoted(node.id)} is there twice"
                 self._findings.error("duplicate_id", origin.path("id"), message, hint="ids are unique in a workflow")
+            elif self._names.hides(node.id):
+                message = f"the id {quoted(node.id)} hides what is called so around this body"
+                self._findings.error("hidden_name", origin.path("id"), message, hint="choose another id")
             elif node.id in RESERVED:
                 message = f"{quoted(node.id)} is a reserved name"
                 self._findings.warning(
                     "reserved_id", origin.path("id"), message, hint=f'reach its output by steps["{node.id}"].output'
                 )
 
+            self._item_name(node, origin)
+        if self._is_top:
+            self._paths()
+
+    def _item_name(self, node: Node, origin: Origin) -> None:
+        name = node.item_name
+        if name and name != "item" and (name in RESERVED or name in self._graph.index or self._names.hides(name)):
+            message = f"{quoted(name)} hides what is called so already"
+            self._findings.error("hidden_name", origin.path("item_name"), message, hint="choose another name")
+
+    def _paths(self) -> None:
+        """Check that no id is what a step within a body is called."""
+        holders = [body_path(node.id, None, is_top=True) for _, node, _ in self._nodes() if node.type in GROUPS]
+        for _, node, origin in self._nodes():
+            if any(node.id.startswith((f"{one}.", f"{one}[")) for one in holders):
+                message = f"the id {quoted(node.id)} is how a step within a body is called"
+                self._findings.error("bad_id", origin.path("id"), message, hint="choose another id")
+
     def _ends(self) -> None:
-        for connection, origin in zip(self._workflow.connections, self._layout.connections, strict=True):
+        for connection, origin in zip(self._definition.connections, self._layout.connections, strict=True):
             for end, name in (("source", connection.source), ("target", connection.target)):
                 if name not in self._graph.index:
                     hint = self._nearest.hint(name, self._graph.index)
@@ -145,6 +198,8 @@ class _Check:
     def _conditions(self) -> None:
         for place, node, origin in self._nodes():
             self._condition(node.condition, Reader(origin.path("condition"), place), is_on_node=True)
+            for name, source, more in _other_conditions(node):
+                self._condition(source, Reader(origin.path(name), place, more=more), is_on_node=True)
         for edge in self._graph.edges:
             path = self._layout.connections[edge.index].path("condition")
             self._condition(edge.connection.condition, Reader(path, edge.source, edge.index))
@@ -182,10 +237,11 @@ class _Check:
                 reader = Reader(origin.path("parameters", *below), place, may_read_secrets=True)
                 self._template(text, reader)
             for name, value in _other_templates(node):
+                more = _told(node) if name == "input" else ()
                 for below, text in _texts(value):
-                    self._template(text, Reader(origin.path(name, *below), place))
-        for below, text in _texts(self._workflow.output):
-            self._template(text, Reader(self._layout.workflow.path("output", *below), None))
+                    self._template(text, Reader(origin.path(name, *below), place, more=more))
+        for below, text in _texts(self._definition.output):
+            self._template(text, Reader(self._layout.top.path("output", *below), None))
 
     def _template(self, text: str, reader: Reader) -> None:
         try:
@@ -202,8 +258,6 @@ class _Check:
     # Schemas
 
     def _schemas(self) -> None:
-        workflow = self._layout.workflow
-        self._schema(self._workflow.input_schema, workflow, "input_schema")
         for _, node, origin in self._nodes():
             self._schema(node.input_schema, origin, "input_schema")
             self._schema(node.output_schema, origin, "output_schema")
@@ -235,7 +289,7 @@ class _Check:
                 self._own_output(one, precedence)
 
     def _no_ancestor(self, one: Asked) -> None:
-        step, node = self._workflow.nodes[one.step].id, self._workflow.nodes[one.node].id
+        step, node = self._definition.nodes[one.step].id, self._definition.nodes[one.node].id
         if one.step == one.node:
             message = f"{one.text} is the output of this very step, which it does not have yet"
             self._findings.error("no_ancestor", one.path, message)
@@ -245,7 +299,7 @@ class _Check:
         self._findings.error("no_ancestor", one.path, message, hint=hint)
 
     def _maybe_missing(self, one: Asked) -> None:
-        step = self._workflow.nodes[one.step].id
+        step = self._definition.nodes[one.step].id
         message = f"{one.text} may be missing: {quoted(step)} can be skipped or fail before this is read"
         self._findings.warning("maybe_missing", one.path, message, hint=f"read it as default({one.text}, ...)")
 
@@ -299,9 +353,40 @@ def _other_templates(node: Node) -> Iterator[tuple[str, JsonValue]]:
             yield from (("output", node.output), ("message", node.message))
         case NodeType.WAIT:
             yield from (("duration", node.duration), ("until", node.until))
-            yield "any_of", [{"duration": one.duration, "until": one.until} for one in node.any_of]
+            yield "any_of", [{"duration": one.duration, "until": one.until, "key": one.key} for one in node.any_of]
+        case NodeType.EVENT:
+            yield "key", node.key
+        case NodeType.MAP:
+            yield from (("items", node.items), ("input", node.input))
+        case NodeType.WORKFLOW | NodeType.LOOP:
+            yield "input", node.input
         case _:
             return
+
+
+def _other_conditions(node: Node) -> Iterator[tuple[str, str | None, tuple[str, ...]]]:
+    """Yield the conditions within a node, with the names that each may read besides."""
+    match node.type:
+        case NodeType.MAP:
+            yield "complete_when", node.complete_when, ("results", "completed", "failed", "total")
+        case NodeType.LOOP:
+            yield from (("repeat_while", node.repeat_while, _ITERATION), ("until", node.until, _ITERATION))
+        case _:
+            return
+
+
+_ITERATION: Final = ("index", "previous")
+
+
+def _told(node: Node) -> tuple[str, ...]:
+    """Return what the body of a node is told."""
+    match node.type:
+        case NodeType.MAP:
+            return (node.item_name or "item", "index")
+        case NodeType.LOOP:
+            return _ITERATION
+        case _:
+            return ()
 
 
 def _may_meet(one: Connection, other: Connection) -> bool:

@@ -10,10 +10,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.definition.fields import ELSE
-from treadle.definition.keys import CONFIG_KEYS, NODE_HEAD_KEYS, RETRY_KEYS, WORKFLOW_KEYS
+from treadle.definition.keys import BODY_KEYS, CONFIG_KEYS, NODE_HEAD_KEYS, RETRY_KEYS, WORKFLOW_KEYS
 from treadle.definition.layout import Layout, Origin
 from treadle.durations import format_duration
-from treadle.model import FORMAT_VERSION, Connection, Join, JoinKind, Node, RetryPolicy, Timer, Workflow
+from treadle.model import FORMAT_VERSION, Body, Connection, Join, JoinKind, Node, RetryPolicy, Timer, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,17 +34,35 @@ def to_document(workflow: Workflow) -> dict[str, JsonValue]:
         "treadle": FORMAT_VERSION,
         **workflow.annotations,
         **_fields(workflow, WORKFLOW_KEYS.values()),
-        "nodes": [_node(one) for one in workflow.nodes],
-        "connections": [_connection(one) for one in workflow.connections],
+        **_graph(workflow),
+    }
+
+
+def _graph(graph: Workflow | Body) -> dict[str, JsonValue]:
+    return {
+        "nodes": [_node(one) for one in graph.nodes],
+        "connections": [_connection(one) for one in graph.connections],
     }
 
 
 def written_layout(workflow: Workflow) -> Layout:
     """Return where the parts of ``workflow`` stand in ``to_document(workflow)``."""
+    at: dict[str, Path] = {field.name: (field.spellings[0],) for field in WORKFLOW_KEYS.values()}
+    return _written_layout(workflow, Origin((), at))
+
+
+def _written_layout(graph: Workflow | Body, top: Origin) -> Layout:
+    base = top.base
+    bodies = {
+        place: _written_layout(node.body, Origin((*base, "nodes", place, "config", "body"), {"output": ("output",)}))
+        for place, node in enumerate(graph.nodes)
+        if node.body is not None
+    }
     return Layout(
-        Origin((), {field.name: (field.spellings[0],) for field in WORKFLOW_KEYS.values()}),
-        [Origin(("nodes", place), _NODE_PLACES) for place in range(len(workflow.nodes))],
-        [Origin(("connections", place), _CONNECTION_PLACES) for place in range(len(workflow.connections))],
+        top,
+        [Origin((*base, "nodes", place), _NODE_PLACES) for place in range(len(graph.nodes))],
+        [Origin((*base, "connections", place), _CONNECTION_PLACES) for place in range(len(graph.connections))],
+        bodies,
     )
 
 
@@ -84,12 +102,15 @@ def _written(name: str, value: object) -> JsonValue:
             return value.kind.value
         case RetryPolicy():
             return _fields(value, RETRY_KEYS.values())
+        case Body():
+            return {**_fields(value, BODY_KEYS.values()), **_graph(value)}
         case Enum():
             return value.value
         case Timer(duration=int()):
             return {"duration": _written("duration", value.duration)}
         case Timer():
-            return {"until": value.until} if value.duration is None else {"duration": value.duration}
+            written = {"duration": value.duration, "until": value.until, "event": value.event or None, "key": value.key}
+            return {name: one for name, one in written.items() if one is not None}
         case tuple():
             return [_written("", one) for one in value]
         case _:
@@ -105,7 +126,7 @@ def _defaults(kind: type[Struct]) -> Mapping[str, Any]:
 
 _NO_DEFAULT: Final = object()
 _DEFAULTS: Final[dict[type[Struct], Mapping[str, Any]]] = {
-    kind: _defaults(kind) for kind in (Workflow, Node, RetryPolicy)
+    kind: _defaults(kind) for kind in (Workflow, Body, Node, RetryPolicy)
 }
 _DEFAULT_CONNECTION: Final = Connection("", "")
 _NODE_PLACES: Final[dict[str, Path]] = {

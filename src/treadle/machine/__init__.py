@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from treadle.machine.advance import advance, start
 from treadle.machine.commands import CancelStep, Command, ReadyStep, RunStep
-from treadle.machine.fold import apply, fold
+from treadle.machine.folding import apply, fold
 from treadle.machine.plan import OnMissingInput, Plan, compile  # noqa: A004 - the house's word for it
 from treadle.machine.snapshot import execution_output, snapshot
 from treadle.machine.state import State
-from treadle.machine.turn import Turn
+from treadle.machine.turn import Turn, ready_steps
 from treadle.machine.view import StateView
 from treadle.machine.wire import decode_events, describe_events, encode_events
 
@@ -34,6 +34,7 @@ __all__ = [
     "encode_events",
     "execution_output",
     "fold",
+    "ready_steps",
     "snapshot",
     "start",
 ]

@@ -13,13 +13,15 @@ from treadle.errors import ExpressionError
 from treadle.expressions import MissingNameError, compile_path
 from treadle.machine import events as e
 from treadle.machine import inputs as i
-from treadle.machine.commands import RunStep
+from treadle.machine import signals
+from treadle.machine.commands import PauseChild, ResumeChild, RunStep
 from treadle.machine.endings import cancel, pass_deadline, pause_for_input, settle
+from treadle.machine.groups import settle_bodies
 from treadle.machine.plan import OnMissingInput
 from treadle.machine.retry import backoff_ms
 from treadle.machine.routing import fail, move_reached, route
 from treadle.machine.state import EXECUTION_TIMEOUT, RETRY, WAIT
-from treadle.machine.transitions import COMPLETED, RUNNING, WAITING
+from treadle.machine.transitions import COMPLETED
 from treadle.machine.turn import Turn
 from treadle.model import ExecutionStatus, NodeType, StepError
 from treadle.values import PayloadError, encode_payload
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
     from treadle.expressions import Expression
     from treadle.expressions import Scope as Names
-    from treadle.machine.plan import PlanNode
+    from treadle.machine.graph import PlanNode
+    from treadle.machine.scope import Scope
     from treadle.machine.state import State, Timer
 
 
@@ -48,9 +51,7 @@ def advance(state: State, arrived: Iterable[i.AnyInput], *, names: Names | None 
         before = len(turn.events)
         accepted = _TAKE[type(one)](turn, one)
         turn.accepted.append(len(turn.events) > before if accepted is None else accepted)
-        if state.root.agenda:
-            move_reached(turn, one.at)
-        settle(turn, one.at)
+        _follow(turn, one.at)
     return turn.close()
 
 
@@ -69,64 +70,73 @@ def start(state: State, steps: Iterable[str], *, at: int, turn: Turn | None = No
     """
     turn = turn or Turn(state, names)
     for step in steps:
-        node = turn.node(step)
-        if node is not None and step in state.ready and state.starts_steps:
-            _start(turn, node, at)
-    if state.root.agenda:
-        move_reached(turn, at)
-    settle(turn, at)
+        found = state.find(step)
+        if found is not None and step in state.ready and state.starts_steps:
+            _start(turn, *found, at)
+    _follow(turn, at)
     return turn.close()
 
 
-def _start(turn: Turn, node: PlanNode, at: int) -> None:
-    scope = turn.state.root
+def _follow(turn: Turn, at: int) -> None:
+    """Do all that follows from what has happened."""
+    state = turn.state
+    while state.agenda or state.settling or state.going:
+        move_reached(turn, at)
+        settle_bodies(turn, at)
+    settle(turn, at)
+
+
+def _start(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
+    step = scope.keys[node.index]
     attempt = scope.attempts[node.index] + 1
     known = node.constant if node.constant is not None else scope.parameters.get(node.index)
-    parameters = known if known is not None else _resolve(turn, node, at)
+    parameters = known if known is not None else _resolve(turn, scope, node, at)
     if parameters is None:
         return
     recorded = e.ABSENT if known is not None else parameters
-    turn.emit(e.StepStarted(step=node.id, attempt=attempt, parameters=recorded, at=at))
-    turn.commands.append(RunStep(node.id, attempt, node.node, parameters))
+    turn.emit(e.StepStarted(step=step, attempt=attempt, parameters=recorded, at=at))
+    turn.commands.append(RunStep(step, attempt, node.node, parameters))
 
 
-def _resolve(turn: Turn, node: PlanNode, at: int) -> Raw | None:
+def _resolve(turn: Turn, scope: Scope, node: PlanNode, at: int) -> Raw | None:
     """Return the encoded parameters; None where the step asks for input instead, or fails."""
+    step = scope.keys[node.index]
     try:
-        return encode_payload(node.parameters.resolve(turn.names), turn.state.plan.limits)
+        return encode_payload(node.parameters.resolve(turn.names(scope)), turn.state.plan.limits)
     except MissingNameError as error:
         if error.root == "input":
-            _ask(turn, node, at)
+            _ask(turn, scope, node, at)
             return None
-        failure = StepError(type="MissingNameError", message=str(error), step=node.id, details={"missing": error.path})
+        failure = StepError(type="MissingNameError", message=str(error), step=step, details={"missing": error.path})
     except (ExpressionError, PayloadError) as error:
-        failure = StepError(type=type(error).__name__, message=f"parameters: {error}", step=node.id)
-    fail(turn, node, failure, at, attempt=0)
+        failure = StepError(type=type(error).__name__, message=f"parameters: {error}", step=step)
+    fail(turn, scope, node, failure, at)
     return None
 
 
-def _ask(turn: Turn, node: PlanNode, at: int) -> None:
+def _ask(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
     missing: dict[str, None] = {}
+    names = turn.names(scope)
     for _, expression in node.parameters.expressions:
         try:
-            expression.evaluate(turn.names)
+            expression.evaluate(names)
         except MissingNameError as error:
             if error.root == "input":
                 missing[error.path] = None
-            missing.update(dict.fromkeys(_missing_inputs(turn, expression)))
+            missing.update(dict.fromkeys(_missing_inputs(names, expression)))
         except ExpressionError:
             continue  # it fails the step once the inputs are there, if it still does
-    turn.emit(e.StepPaused(step=node.id, missing=tuple(missing), at=at))
+    turn.emit(e.StepPaused(step=scope.keys[node.index], missing=tuple(missing), at=at))
     if turn.state.plan.on_missing_input is OnMissingInput.PAUSE_EXECUTION:
         pause_for_input(turn, at)
 
 
-def _missing_inputs(turn: Turn, expression: Expression) -> Iterator[str]:
+def _missing_inputs(names: Names, expression: Expression) -> Iterator[str]:
     """Yield the inputs that are surely read by an expression and are not there, not only the first it meets."""
     for one in expression.references:
         if one.root == "input" and one.is_sure:
             try:
-                compile_path(one.text, one.root, *one.path).evaluate(turn.names)
+                compile_path(one.text, one.root, *one.path).evaluate(names)
             except MissingNameError as error:
                 yield error.path
 
@@ -146,6 +156,9 @@ def _start_requested(turn: Turn, one: i.StartRequested) -> bool:
             input=one.input,
             priority=one.priority,
             tags=one.tags,
+            parent=one.parent,
+            parent_step=one.parent_step,
+            depth=one.depth,
             at=one.at,
         )
     )
@@ -154,24 +167,26 @@ def _start_requested(turn: Turn, one: i.StartRequested) -> bool:
 
 
 def _returned(turn: Turn, one: i.ActionReturned) -> bool:
-    node = _flying(turn, one)
-    if node is None:
+    found = _flying(turn, one)
+    if found is None:
         return False
+    scope, node = found
     turn.emit(e.StepSucceeded(step=one.step, attempt=one.attempt, output=one.output, at=one.at))
     if node.on_success.conditional:
-        route(turn, node.on_success, one.at)
+        route(turn, scope, node.on_success, one.at)
     return True
 
 
 def _raised(turn: Turn, one: i.ActionRaised) -> bool:
-    node = _flying(turn, one)
-    if node is None:
+    found = _flying(turn, one)
+    if found is None:
         return False
+    scope, node = found
     policy = node.node.retry
-    failures = turn.state.root.failures.get(node.index, 0) + 1
+    failures = scope.failures.get(node.index, 0) + 1
     permanent = one.permanent or any(name in policy.non_retryable for name in one.names)
-    if permanent or failures >= max(1, policy.max_attempts) or not turn.state.is_routing:
-        fail(turn, node, one.error, one.at, attempt=one.attempt, timed_out=one.timed_out)
+    if permanent or failures >= max(1, policy.max_attempts) or not scope.is_routing:
+        fail(turn, scope, node, one.error, one.at, attempt=one.attempt, timed_out=one.timed_out)
         return True
     delay = max(backoff_ms(policy, attempt=failures, draw=one.draw), one.retry_after_ms)
     turn.emit(
@@ -196,16 +211,17 @@ def _cancelled(turn: Turn, one: i.ActionCancelled) -> bool:
 
 
 def _interrupted(turn: Turn, one: i.ActionInterrupted) -> bool:
-    node = _flying(turn, one)
-    if node is None:
+    found = _flying(turn, one)
+    if found is None:
         return False
-    count = turn.state.root.interruptions.get(node.index, 0) + 1
-    if not turn.state.is_routing:
+    scope, node = found
+    count = scope.interruptions.get(node.index, 0) + 1
+    if not scope.is_routing:
         turn.emit(e.StepCancelled(step=one.step, at=one.at))
     elif count > node.node.max_interruptions:
         message = f"interrupted {count} times, more than max_interruptions ({node.node.max_interruptions})"
         error = StepError(type="StepInterrupted", message=message, attempt=one.attempt, step=one.step)
-        fail(turn, node, error, one.at, attempt=one.attempt)
+        fail(turn, scope, node, error, one.at, attempt=one.attempt)
     else:
         turn.emit(e.AttemptInterrupted(step=one.step, attempt=one.attempt, at=one.at))
     return True
@@ -213,13 +229,13 @@ def _interrupted(turn: Turn, one: i.ActionInterrupted) -> bool:
 
 def _flying(
     turn: Turn, one: i.ActionReturned | i.ActionRaised | i.ActionCancelled | i.ActionInterrupted
-) -> PlanNode | None:
-    """Return the node if this attempt is the one in flight; note the result of one that was given up."""
+) -> tuple[Scope, PlanNode] | None:
+    """Return the place of the step if this attempt is in flight; note the result of one that was given up."""
     state = turn.state
-    node = turn.node(one.step)
-    if node is None or state.in_flight.get(one.step) == one.attempt:
-        return node
-    scope = state.root
+    found = state.find(one.step)
+    if found is None or state.in_flight.get(one.step) == one.attempt:
+        return found
+    scope, node = found
     last = scope.attempts[node.index]
     is_result = one.attempt <= last and type(one) in (i.ActionReturned, i.ActionRaised)
     is_known = one.attempt == last and scope.phases[node.index] == COMPLETED  # the very result, told twice
@@ -245,56 +261,55 @@ def _fire(turn: Turn, timers: list[Timer], now: int, at: int) -> None:
 
 
 def _due(turn: Turn, timer: Timer, at: int) -> None:
-    _, kind, index, number = timer
-    if kind == WAIT:
-        _wait_is_over(turn, turn.state.plan.nodes[index], number, at)
-    elif kind == EXECUTION_TIMEOUT:
+    _, kind, step, number = timer
+    if kind == EXECUTION_TIMEOUT:
         pass_deadline(turn, at)
+        return
+    found = turn.state.find(step)
+    assert found is not None  # it is live
+    if kind == WAIT:
+        _wait_is_over(turn, *found, number, at)
     elif kind == RETRY:
-        turn.emit(e.StepReady(step=turn.state.plan.nodes[index].id, at=at))
-    elif not turn.state.cancels_in_flight:
-        _total_timeout(turn, turn.state.plan.nodes[index], at)
+        turn.emit(e.StepReady(step=step, at=at))
+    elif not turn.state.cancels(step):
+        _total_timeout(turn, *found, at)
 
 
-def _wait_is_over(turn: Turn, node: PlanNode, timer: int, at: int) -> None:
+def _wait_is_over(turn: Turn, scope: Scope, node: PlanNode, timer: int, at: int) -> None:
+    step = scope.keys[node.index]
     if node.node.type is NodeType.WAIT:
-        turn.emit(e.WaitEnded(step=node.id, timer=timer, at=at))
-    elif (default := turn.state.root.defaults.get(node.index)) is not None:
-        turn.emit(e.InputGiven(step=node.id, output=default, is_default=True, at=at))
+        turn.emit(e.WaitEnded(step=step, timer=timer, at=at))
+    elif node.node.type is NodeType.EVENT:
+        seconds = (node.node.timeout_ms or 0) / 1000
+        error = StepError("StepTimeout", f"no event {node.node.event!r} came within {seconds:g} s", step=step)
+        fail(turn, scope, node, error, at, timed_out=True)
+        return
+    elif (default := scope.defaults.get(node.index)) is not None:
+        turn.emit(e.InputGiven(step=step, output=default, is_default=True, at=at))
     else:
         seconds = (node.node.timeout_ms or 0) / 1000
-        message = f"nobody answered within {seconds:g} s"
-        fail(turn, node, StepError(type="StepTimeout", message=message, step=node.id), at, attempt=0, timed_out=True)
+        error = StepError(type="StepTimeout", message=f"nobody answered within {seconds:g} s", step=step)
+        fail(turn, scope, node, error, at, timed_out=True)
         return
-    route(turn, node.on_success, at)
+    route(turn, scope, node.on_success, at)
 
 
-def _input_submitted(turn: Turn, one: i.InputSubmitted) -> bool:
-    if _is_repeated(turn, one.request):
-        return True
-    state, node = turn.state, turn.node(one.step)
-    is_asked = node is not None and node.node.type is NodeType.INPUT and state.root.phases[node.index] == WAITING
-    if node is None or not is_asked:
-        return False
-    turn.emit(e.InputGiven(step=one.step, output=one.output, request=one.request, at=one.at))
-    route(turn, node.on_success, one.at)
-    return True
-
-
-def _total_timeout(turn: Turn, node: PlanNode, at: int) -> None:
-    scope = turn.state.root
-    attempt = scope.attempts[node.index]
-    if scope.phases[node.index] == RUNNING:
-        turn.cancel(node.id, attempt)
-    seconds = (node.node.total_timeout_ms or 0) / 1000
-    message = f"all attempts together took longer than the total timeout of {seconds:g} s"
-    error = StepError(type="StepTimeout", message=message, attempt=attempt, step=node.id)
-    fail(turn, node, error, at, attempt=attempt, timed_out=True)
+def _total_timeout(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
+    """End a step whose time is over: all attempts and waits of an action, all bodies of a map, loop or parallel."""
+    step, attempt = scope.keys[node.index], scope.attempts[node.index]
+    turn.cancel_attempts(scope, node)
+    if node.is_action:
+        seconds = (node.node.total_timeout_ms or 0) / 1000
+        message = f"all attempts together took longer than the total timeout of {seconds:g} s"
+    else:
+        message = f"it took longer than its timeout of {(node.node.timeout_ms or 0) / 1000:g} s"
+    error = StepError(type="StepTimeout", message=message, attempt=attempt, step=step)
+    fail(turn, scope, node, error, at, attempt=attempt, timed_out=True)
 
 
 def _pause_requested(turn: Turn, one: i.PauseRequested) -> bool:
     state = turn.state
-    if _is_repeated(turn, one.request):
+    if turn.is_repeated(one.request):
         return True
     if state.status is ExecutionStatus.PAUSED:
         _note(turn, one)
@@ -302,24 +317,28 @@ def _pause_requested(turn: Turn, one: i.PauseRequested) -> bool:
     if not state.starts_steps:
         return False
     turn.emit(e.ExecutionPaused(request=one.request, at=one.at))
+    turn.commands.extend(PauseChild(child) for child in state.children.values())
     return True
 
 
 def _resume_requested(turn: Turn, one: i.ResumeRequested) -> bool:
     state = turn.state
-    if _is_repeated(turn, one.request):
+    if turn.is_repeated(one.request):
         return True
     completes = state.ending is None or state.ending.status is ExecutionStatus.COMPLETED
-    rests = state.status is ExecutionStatus.PAUSED or (state.asking and not state.ended_at)
+    asks = state.asking or state.resting
+    rests = state.status is ExecutionStatus.PAUSED or (asks and not state.ended_at)
     if not completes or not rests:
         return False
+    children = list(state.children.values() if state.paused_at else map(state.children.__getitem__, state.resting))
     turn.emit(e.ExecutionResumed(inputs=e.ABSENT if one.inputs is None else one.inputs, request=one.request, at=one.at))
+    turn.commands.extend(ResumeChild(child, one.inputs) for child in children)
     return True
 
 
 def _cancel_execution_requested(turn: Turn, one: i.CancelExecutionRequested) -> bool:
     state = turn.state
-    if _is_repeated(turn, one.request):
+    if turn.is_repeated(one.request):
         return True
     if state.ended_at or not state.started_at:
         return False
@@ -328,7 +347,7 @@ def _cancel_execution_requested(turn: Turn, one: i.CancelExecutionRequested) -> 
     else:
         _note(turn, one)
     if one.at_once:
-        for step in list(state.in_flight):
+        for step in (*state.in_flight, *state.children):
             turn.emit(e.StepCancelled(step=step, at=one.at))
     return True
 
@@ -337,10 +356,6 @@ def _note(turn: Turn, one: i.PauseRequested | i.CancelExecutionRequested) -> Non
     """Remember a request that asks for what is so already."""
     if one.request:
         turn.emit(e.RequestNoted(request=one.request, at=one.at))
-
-
-def _is_repeated(turn: Turn, request: str) -> bool:
-    return bool(request) and request in turn.state.requests
 
 
 _TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {
@@ -353,6 +368,6 @@ _TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {
     i.PauseRequested: _pause_requested,
     i.ResumeRequested: _resume_requested,
     i.CancelExecutionRequested: _cancel_execution_requested,
-    i.InputSubmitted: _input_submitted,
+    **signals.TAKE,
 }
 """One function for each input. ``Any``: the table pairs each class with the function that takes it."""

@@ -36,7 +36,47 @@ class CancelStep(Struct, frozen=True, gc=False):
     attempt: int
 
 
-Command: TypeAlias = RunStep | CancelStep
+class StartChild(Struct, frozen=True, gc=False):
+    """Start another execution, unless there is one of that id already, and report what becomes of it.
+
+    ``ChildBegan`` once it exists, ``ChildEnded``, ``ChildRested`` and ``ChildWentOn``.
+
+    Attributes:
+        step: Key of the step that asks.
+        child: Id of the other execution.
+        workflow: Id of its workflow.
+        input: JSON object.
+        depth: How many executions are above it.
+    """
+
+    step: str
+    child: str
+    workflow: str
+    input: Raw
+    depth: int
+
+
+class CancelChild(Struct, frozen=True, gc=False):
+    """Cancel the other execution; nobody waits for it any more."""
+
+    child: str
+
+
+class PauseChild(Struct, frozen=True, gc=False):
+    """Pause the other execution."""
+
+    child: str
+
+
+class ResumeChild(Struct, frozen=True, gc=False):
+    """Resume the other execution, with inputs (a JSON object, None for none)."""
+
+    child: str
+    inputs: Raw | None = None
+
+
+ChildCommand: TypeAlias = StartChild | CancelChild | PauseChild | ResumeChild
+Command: TypeAlias = RunStep | CancelStep | ChildCommand
 
 
 class ReadyStep(Struct, frozen=True, gc=False):
@@ -45,7 +85,9 @@ class ReadyStep(Struct, frozen=True, gc=False):
     Attributes:
         step: Its key, to hand to ``start``.
         order: Its place in the definition: among equals the lower starts first.
+        node: What it is in the definition.
     """
 
     step: str
     order: int
+    node: Node

@@ -1,4 +1,4 @@
-"""How an execution ends: begin the end (halt, cancel, deadline), wait for what is in flight, then end."""
+"""How a scope ends: begin the end (halt, cancel, deadline), wait for what is in flight, then end."""
 
 from __future__ import annotations
 
@@ -6,29 +6,34 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.errors import ValidationError
 from treadle.machine import events as e
-from treadle.machine.transitions import PENDING
+from treadle.machine.commands import CancelChild
+from treadle.machine.transitions import PAUSED, PENDING, READY, RUNNING, WAITING
 from treadle.model import ExecutionStatus, StepError
 from treadle.values import encode_payload
 
 if TYPE_CHECKING:
-    from treadle.machine.plan import PlanNode
-    from treadle.machine.state import Ending
+    from treadle.machine.graph import PlanNode
+    from treadle.machine.scope import Ending, Scope
+    from treadle.machine.state import State
     from treadle.machine.turn import Turn
 
 
-def halt(turn: Turn, error: StepError, at: int) -> None:
+def halt(turn: Turn, scope: Scope, error: StepError, at: int) -> None:
     """Begin to fail: an unhandled failure. Attempts in flight end by themselves unless ``on_failure: cancel``."""
-    turn.emit(e.ExecutionHalted(error=error, at=at))
-    _cancel_waiting(turn, at)
-    if turn.state.plan.cancels_on_failure:
-        turn.cancel_in_flight()
+    if scope.parent is None:
+        turn.emit(e.ExecutionHalted(error=error, at=at))
+    else:
+        turn.emit(e.BodyHalted(step=scope.parent.keys[scope.holder], number=scope.number, error=error, at=at))
+    cancel_waiting(turn, scope, at)
+    if scope.graph.cancels_on_failure:
+        turn.cancel_in_flight(scope)
 
 
 def cancel(turn: Turn, reason: str, request: str, at: int) -> None:
     """Begin to cancel. It takes the place of a halt or a deadline that has not ended the execution yet."""
     turn.emit(e.CancelRequested(reason=reason, request=request, at=at))
-    _cancel_waiting(turn, at)
-    turn.cancel_in_flight()
+    cancel_waiting(turn, turn.state.root, at)
+    turn.cancel_in_flight(turn.state.root)
 
 
 def pass_deadline(turn: Turn, at: int) -> None:
@@ -36,8 +41,67 @@ def pass_deadline(turn: Turn, at: int) -> None:
     timeout_ms = turn.state.plan.workflow.timeout_ms or 0
     message = f"the execution took longer than its timeout of {timeout_ms / 1000:g} s"
     turn.emit(e.DeadlinePassed(error=StepError(type="ExecutionTimeout", message=message), at=at))
-    _cancel_waiting(turn, at)
-    turn.cancel_in_flight()
+    cancel_waiting(turn, turn.state.root, at)
+    turn.cancel_in_flight(turn.state.root)
+
+
+def end(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
+    """Begin to end the graph of an end node as it says; what runs or waits in it is cancelled.
+
+    Raises:
+        ValidationError: What the node gives cannot be computed.
+    """
+    status, output = node.node.status, e.ABSENT
+    names, step = turn.names(scope), scope.keys[node.index]
+    if node.output is not None:
+        output = encode_payload(node.output.resolve(names, missing_is_null=True), turn.state.plan.limits)
+    message = str(node.message.resolve(names, missing_is_null=True)) if node.message is not None else ""
+    error = None
+    if status is not ExecutionStatus.COMPLETED:
+        error = StepError(type="EndReached", message=message or f"ended by node {step!r}", step=step)
+    turn.emit(e.EndReached(step=step, status=status, output=output, error=error, at=at))
+    cancel_waiting(turn, scope, at)
+    turn.cancel_in_flight(scope)
+
+
+def cancel_waiting(turn: Turn, scope: Scope, at: int) -> None:
+    """Cancel what has not started or waits in a scope; what was never reached stays pending."""
+    children = turn.state.children
+    for step in _waiting_steps(turn.state, scope):
+        if step in children:  # it asks for something
+            turn.commands.append(CancelChild(children[step]))
+        turn.emit(e.StepCancelled(step=step, at=at))
+
+
+def _waiting_steps(state: State, scope: Scope) -> list[str]:
+    if scope.parent is None:
+        return [*state.ready, *state.waiting, *state.asking, *state.resting]
+    scopes = (scope, *scope.bodies())
+    return [
+        one.keys[index]
+        for one in scopes
+        for index, phase in enumerate(one.phases)
+        if phase in (READY, WAITING, PAUSED) or one.keys[index] in state.resting
+    ]
+
+
+def close(turn: Turn, scope: Scope, at: int, *, skips: bool = False) -> None:
+    """End what an ending scope leaves open once nothing is in flight: steps with bodies under way.
+
+    Args:
+        turn: The turn.
+        scope: It is ending.
+        at: Time in milliseconds since the epoch.
+        skips: What was never reached is skipped, so that every step has ended.
+    """
+    if not (scope.groups or skips):
+        return
+    phases = scope.phases
+    for node in scope.graph.nodes:
+        if phases[node.index] == RUNNING and node.group is not None:
+            turn.emit(e.StepCancelled(step=scope.keys[node.index], at=at))
+        elif skips and phases[node.index] == PENDING:
+            turn.emit(e.StepSkipped(step=scope.keys[node.index], reason="end", at=at))
 
 
 def settle(turn: Turn, at: int) -> None:
@@ -45,67 +109,30 @@ def settle(turn: Turn, at: int) -> None:
     state = turn.state
     if state.ended_at or not state.started_at:
         return
-    if state.ending is not None:
+    ending = state.root.ending
+    if ending is not None:
         # As one whose last step ends while it is paused: it completes on resume.
-        waits = state.status is ExecutionStatus.PAUSED and state.ending.status is ExecutionStatus.COMPLETED
-        if not state.in_flight and not waits:
-            _end(turn, at)
+        waits = state.status is ExecutionStatus.PAUSED and ending.status is ExecutionStatus.COMPLETED
+        if not state.in_flight and not state.children and not waits:
+            _end(turn, ending, at)
     elif state.status is not ExecutionStatus.RUNNING:
         return
     elif not state.root.open:
         _complete(turn, at)
-    elif state.asking and not (state.in_flight or state.ready or state.waiting):
+    elif state.is_stuck:
         pause_for_input(turn, at)
 
 
 def pause_for_input(turn: Turn, at: int) -> None:
     """Pause the execution: nothing goes on without the inputs that steps ask for."""
-    names = {name for missing in turn.state.asking.values() for name in missing}
-    turn.emit(e.ExecutionPaused(waiting_for=tuple(sorted(names)), at=at))
+    turn.emit(e.ExecutionPaused(waiting_for=turn.state.waiting_for, at=at))
 
 
-def _cancel_waiting(turn: Turn, at: int) -> None:
-    """Cancel what has not started or waits; what was never reached stays pending."""
-    state = turn.state
-    for step in [*state.ready, *state.waiting, *state.asking]:
-        turn.emit(e.StepCancelled(step=step, at=at))
-
-
-def end(turn: Turn, node: PlanNode, at: int) -> None:
-    """Begin to end as an end node says; what runs or waits is cancelled.
-
-    Raises:
-        ValidationError: What the node gives cannot be computed.
-    """
-    status, output = node.node.status, e.ABSENT
-    if node.output is not None:
-        output = encode_payload(node.output.resolve(turn.names, missing_is_null=True), turn.state.plan.limits)
-    message = str(node.message.resolve(turn.names, missing_is_null=True)) if node.message is not None else ""
-    error = None
-    if status is not ExecutionStatus.COMPLETED:
-        error = StepError(type="EndReached", message=message or f"ended by node {node.id!r}", step=node.id)
-    turn.emit(e.EndReached(step=node.id, status=status, output=output, error=error, at=at))
-    _cancel_waiting(turn, at)
-    turn.cancel_in_flight()
-
-
-def _end(turn: Turn, at: int) -> None:
-    ending = turn.state.ending
-    if ending is None:
-        return
-    if ending.error is None:
-        _complete_early(turn, ending, at)
-    else:
+def _end(turn: Turn, ending: Ending, at: int) -> None:
+    close(turn, turn.state.root, at, skips=ending.error is None)
+    if ending.error is not None:
         turn.emit(_LAST[ending.status](error=ending.error, at=at))
-
-
-def _complete_early(turn: Turn, ending: Ending, at: int) -> None:
-    """Complete by an end node: what was never reached is skipped, so that every step has ended."""
-    phases = turn.state.root.phases
-    for node in turn.state.plan.nodes:
-        if phases[node.index] == PENDING:
-            turn.emit(e.StepSkipped(step=node.id, reason="end", at=at))
-    if ending.output is None:
+    elif ending.output is None:
         _complete(turn, at)
     else:
         turn.emit(e.ExecutionCompleted(output=ending.output, at=at))
@@ -124,7 +151,8 @@ def _complete(turn: Turn, at: int) -> None:
         turn.emit(e.ExecutionCompleted(at=at))
         return
     try:
-        output = encode_payload(template.resolve(turn.names, missing_is_null=True), turn.state.plan.limits)
+        resolved = template.resolve(turn.names(turn.state.root), missing_is_null=True)
+        output = encode_payload(resolved, turn.state.plan.limits)
     except ValidationError as error:
         message = f"output of the workflow: {error}"
         turn.emit(e.ExecutionFailed(error=StepError(type=type(error).__name__, message=message), at=at))

@@ -40,6 +40,9 @@ class ExecutionCreated(Event, frozen=True):
         input: What it was started with, a JSON object.
         priority: Ready steps of a higher one start first.
         tags: Shown and searched in lists.
+        parent: Id of the execution that started it; ``""`` for none.
+        parent_step: Key of the step there.
+        depth: How many executions are above it.
     """
 
     execution_id: str
@@ -48,6 +51,9 @@ class ExecutionCreated(Event, frozen=True):
     input: Raw
     priority: int = 0
     tags: dict[str, str] = {}
+    parent: str = ""
+    parent_step: str = ""
+    depth: int = 0
 
 
 class ExecutionStarted(Event, frozen=True):
@@ -107,11 +113,13 @@ class WaitStarted(Event, frozen=True):
     Attributes:
         due: By number of the timer, when it is due on the execution's clock, in milliseconds since the epoch.
         until: By number of the timer, when it is due by the wall clock, in milliseconds since the epoch.
+        events: By number, name and key of the events of which one ends the wait; the key as JSON, ``""`` for any.
     """
 
     step: str
     due: tuple[tuple[int, int], ...] = ()
     until: tuple[tuple[int, int], ...] = ()
+    events: tuple[tuple[int, str, str], ...] = ()
 
 
 class WaitEnded(Event, frozen=True):
@@ -123,6 +131,109 @@ class WaitEnded(Event, frozen=True):
 
     step: str
     timer: int = 0
+
+
+class EventAwaited(Event, frozen=True):
+    """The step waits for an event.
+
+    Attributes:
+        name: Of the event.
+        key: Which of those of that name, as JSON; ``""`` for any.
+        due: When it gives up, on the execution's clock, in milliseconds since the epoch; 0 for never.
+    """
+
+    step: str
+    name: str
+    key: str = ""
+    due: int = 0
+
+
+class EventKept(Event, frozen=True):
+    """An event came for which no step waits yet.
+
+    Attributes:
+        name: Of the event.
+        key: As JSON; ``""`` for none.
+        data: What it carries.
+        event_id: Names it, so that it counts once.
+    """
+
+    name: str
+    data: Raw
+    event_id: str
+    key: str = ""
+
+
+class EventReceived(Event, frozen=True):
+    """The event is there, and the step is done.
+
+    Attributes:
+        name: Of the event.
+        data: What it carries; ``ABSENT`` where it had been kept.
+        event_id: Names it.
+        timer: Of a wait for several: the number of this one.
+    """
+
+    step: str
+    name: str
+    event_id: str
+    data: Raw = ABSENT
+    timer: int = 0
+
+
+class ChildRequested(Event, frozen=True):
+    """The step starts another execution.
+
+    Attributes:
+        child: Its id.
+        workflow: Id of its workflow.
+        input: A JSON object.
+        waits: The step waits for its end.
+    """
+
+    step: str
+    child: str
+    workflow: str
+    input: Raw
+    waits: bool = True
+
+
+class ChildStarted(Event, frozen=True):
+    """The other execution exists, and the step, which does not wait for it, is done."""
+
+    step: str
+    child: str
+
+
+class ChildCompleted(Event, frozen=True):
+    """The other execution completed, and so has the step.
+
+    Attributes:
+        output: What it gave.
+    """
+
+    step: str
+    child: str
+    output: Raw
+
+
+class ChildPaused(Event, frozen=True):
+    """The other execution is PAUSED with nothing in flight.
+
+    Attributes:
+        waiting_for: Names of the inputs it asks for; empty where somebody paused it.
+    """
+
+    step: str
+    child: str
+    waiting_for: tuple[str, ...] = ()
+
+
+class ChildResumed(Event, frozen=True):
+    """The other execution goes on."""
+
+    step: str
+    child: str
 
 
 class InputAsked(Event, frozen=True):
@@ -165,6 +276,79 @@ class EndReached(Event, frozen=True):
     status: ExecutionStatus
     output: Raw = ABSENT
     error: StepError | None = None
+
+
+class GroupStarted(Event, frozen=True):
+    """A map, a loop or a parallel was reached and has begun.
+
+    Attributes:
+        items: Of a map: the list.
+    """
+
+    step: str
+    items: Raw = ABSENT
+
+
+class BodyStarted(Event, frozen=True):
+    """Bodies of the step have begun: items of a map, an iteration of a loop, or the one of a parallel.
+
+    Attributes:
+        number: Of the first of them, from 0.
+        count: How many.
+    """
+
+    step: str
+    number: int = 0
+    count: int = 1
+
+
+class BodyCompleted(Event, frozen=True):
+    """A body of the step ended well.
+
+    Attributes:
+        number: Which.
+        output: What its ``output`` gave; ``ABSENT`` where that is the output of its leaves.
+    """
+
+    step: str
+    number: int = 0
+    output: Raw = ABSENT
+
+
+class BodyHalted(Event, frozen=True):
+    """An unhandled failure in a body of the step: nothing new starts in it, attempts in flight end first."""
+
+    step: str
+    error: StepError
+    number: int = 0
+
+
+class BodyFailed(Event, frozen=True):
+    """A body of the step ended with an unhandled failure."""
+
+    step: str
+    error: StepError
+    number: int = 0
+
+
+class GroupHalted(Event, frozen=True):
+    """The step fails: nothing new starts in its bodies, attempts in flight end first."""
+
+    step: str
+    error: StepError
+
+
+class GroupCompleted(Event, frozen=True):
+    """The step is done.
+
+    A map gives the outputs of its items in their order, a loop that of its last iteration, a parallel that of its body.
+
+    Attributes:
+        reason: ``all``; or why it is done before its time: ``complete_when`` or ``race``, and the rest is cancelled.
+    """
+
+    step: str
+    reason: str = "all"
 
 
 class AttemptFailed(Event, frozen=True):
@@ -215,7 +399,8 @@ class FailureHandled(Event, frozen=True):
     """The failure does not fail the execution.
 
     Attributes:
-        by: ``connection``: a failure or always connection is taken; ``continue_on_error``: it is passed over.
+        by: ``connection``: a failure or always connection is taken; ``continue_on_error``: it is passed over;
+            ``race``: others of the race go on.
     """
 
     step: str
@@ -250,7 +435,7 @@ class StepPaused(Event, frozen=True):
 
 
 class StepCancelled(Event, frozen=True):
-    """The step was started or waiting and will not go on."""
+    """The step was started or waiting and will not go on; neither will anything in its bodies."""
 
     step: str
 
@@ -271,6 +456,7 @@ class ConnectionDecided(Event, frozen=True):
         target: Id of the node it leads to.
         taken: True: active; False: dead.
         missing: Path of the missing name that its condition met; ``""`` for none.
+        body: Path of the body that it belongs to; ``""`` for the workflow itself.
     """
 
     connection: int
@@ -278,6 +464,7 @@ class ConnectionDecided(Event, frozen=True):
     target: str
     taken: bool
     missing: str = ""
+    body: str = ""
 
 
 class ExecutionPaused(Event, frozen=True):
@@ -297,10 +484,12 @@ class ExecutionResumed(Event, frozen=True):
 
     Attributes:
         inputs: Merged over the input; ``ABSENT`` for none.
+        by_child: Nobody asked: an execution that it waits for goes on.
     """
 
     inputs: Raw = ABSENT
     request: str = ""
+    by_child: bool = False
 
 
 class ExecutionHalted(Event, frozen=True):
@@ -370,9 +559,24 @@ AnyEvent: TypeAlias = (
     | StepPassed
     | WaitStarted
     | WaitEnded
+    | EventAwaited
+    | EventKept
+    | EventReceived
+    | ChildRequested
+    | ChildStarted
+    | ChildCompleted
+    | ChildPaused
+    | ChildResumed
     | InputAsked
     | InputGiven
     | EndReached
+    | GroupStarted
+    | GroupHalted
+    | GroupCompleted
+    | BodyStarted
+    | BodyHalted
+    | BodyCompleted
+    | BodyFailed
     | AttemptFailed
     | AttemptInterrupted
     | StepFailed

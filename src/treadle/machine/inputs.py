@@ -26,6 +26,9 @@ class StartRequested(Input, frozen=True):
     input: Raw
     priority: int = 0
     tags: dict[str, str] = {}
+    parent: str = ""
+    parent_step: str = ""
+    depth: int = 0
 
 
 class ActionReturned(Input, frozen=True):
@@ -105,6 +108,64 @@ class InputSubmitted(Input, frozen=True):
     request: str = ""
 
 
+class EventSent(Input, frozen=True):
+    """An event for the step that has waited longest for it.
+
+    Attributes:
+        name: Of the event.
+        key: As JSON; ``""`` for none.
+        data: What it carries.
+        event_id: Names it, so that it counts once.
+        keeps: It is kept where no step waits for it; otherwise it is not accepted then.
+    """
+
+    name: str
+    key: str
+    data: Raw
+    event_id: str
+    keeps: bool = True
+
+
+class ChildBegan(Input, frozen=True):
+    """The execution that a step asked for exists."""
+
+    step: str
+    child: str
+
+
+class ChildEnded(Input, frozen=True):
+    """The execution that a step asked for has ended, or cannot start.
+
+    Attributes:
+        output: What it gave; None where it did not complete.
+        error: Why it did not complete; None where it did.
+        timed_out: It ran out of its time.
+        is_cancelled: It was cancelled.
+    """
+
+    step: str
+    child: str
+    output: Raw | None = None
+    error: StepError | None = None
+    timed_out: bool = False
+    is_cancelled: bool = False
+
+
+class ChildRested(Input, frozen=True):
+    """The execution that a step asked for is PAUSED with nothing in flight."""
+
+    step: str
+    child: str
+    waiting_for: tuple[str, ...] = ()
+
+
+class ChildWentOn(Input, frozen=True):
+    """The execution that a step asked for is no longer PAUSED."""
+
+    step: str
+    child: str
+
+
 AnyInput: TypeAlias = (
     StartRequested
     | ActionReturned
@@ -116,4 +177,9 @@ AnyInput: TypeAlias = (
     | ResumeRequested
     | CancelExecutionRequested
     | InputSubmitted
+    | EventSent
+    | ChildBegan
+    | ChildEnded
+    | ChildRested
+    | ChildWentOn
 )

@@ -1,6 +1,7 @@
 """What each type of node does once its join is met and its condition is taken.
 
-An action waits for a slot. What calls nothing is done, or begins to wait, within the turn that reached it.
+An action waits for a slot. What calls nothing is done, or begins to wait, within the turn that reached it; ``groups``
+says how a map, a loop or a parallel goes on.
 """
 
 from __future__ import annotations
@@ -10,64 +11,74 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from treadle.durations import parse_duration, parse_time
 from treadle.errors import ValidationError
 from treadle.machine import events as e
+from treadle.machine.commands import StartChild
 from treadle.machine.endings import end
+from treadle.machine.mail import key_text, take_kept
 from treadle.model import NodeType
-from treadle.values import encode_payload
+from treadle.values import encode_payload, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from treadle.machine.plan import PlanNode, PlanTimer
+    from treadle.expressions import Scope as Names
+    from treadle.machine.graph import PlanNode, PlanTimer
+    from treadle.machine.scope import Scope
     from treadle.machine.turn import Turn
 
-Enter: TypeAlias = "Callable[[Turn, PlanNode, int], bool]"
-"""Called with the turn, the node and the time; tells whether the node is done and its connections are to be decided."""
+Enter: TypeAlias = "Callable[[Turn, Scope, PlanNode, int], bool]"
+"""Called with the turn, the scope, the node and the time; tells whether the node is done, so that it is routed."""
 
 
-def enter(turn: Turn, node: PlanNode, at: int) -> bool:
+def enter(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
     """Begin a node, and tell whether it is done already."""
-    return _ENTER[node.node.type](turn, node, at)
+    return _ENTER[node.node.type](turn, scope, node, at)
 
 
-def _action(turn: Turn, node: PlanNode, at: int) -> bool:
-    turn.emit(e.StepReady(step=node.id, at=at))
+def _action(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    turn.emit(e.StepReady(step=scope.keys[node.index], at=at))
     return False
 
 
-def _trigger(turn: Turn, node: PlanNode, at: int) -> bool:
-    turn.emit(e.TriggerPassed(step=node.id, at=at))
+def _trigger(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    turn.emit(e.TriggerPassed(step=scope.keys[node.index], at=at))
     return True
 
 
-def _switch(turn: Turn, node: PlanNode, at: int) -> bool:
-    turn.emit(e.StepPassed(step=node.id, at=at))
+def _switch(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    turn.emit(e.StepPassed(step=scope.keys[node.index], at=at))
     return True
 
 
-def _set(turn: Turn, node: PlanNode, at: int) -> bool:
-    output = encode_payload(node.values.resolve(turn.names), turn.state.plan.limits)
-    turn.emit(e.StepPassed(step=node.id, output=output, at=at))
+def _set(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    output = encode_payload(node.values.resolve(turn.names(scope)), turn.state.plan.limits)
+    turn.emit(e.StepPassed(step=scope.keys[node.index], output=output, at=at))
     return True
 
 
-def _wait(turn: Turn, node: PlanNode, at: int) -> bool:
+def _wait(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
     now = turn.state.clock(at)
     due: list[tuple[int, int]] = []
     until: list[tuple[int, int]] = []
+    events: list[tuple[int, str, str]] = []
     for number, timer in enumerate(node.timers):
-        given = _milliseconds(turn, timer)
+        if timer.event:
+            events.append((number, timer.event, key_text(timer.key.resolve(turn.names(scope)))))
+            continue
+        given = _milliseconds(turn.names(scope), timer)
         if timer.is_wall:
             until.append((number, given))
         else:
             due.append((number, now + given))
-    turn.emit(e.WaitStarted(step=node.id, due=tuple(due), until=tuple(until), at=at))
-    return False
+    turn.emit(
+        e.WaitStarted(step=scope.keys[node.index], due=tuple(due), until=tuple(until), events=tuple(events), at=at)
+    )
+    return bool(events) and take_kept(turn, scope.keys[node.index], at)
 
 
-def _milliseconds(turn: Turn, timer: PlanTimer) -> int:
+def _milliseconds(names: Names, timer: PlanTimer) -> int:
     if timer.known is not None:
         return timer.known
-    value = timer.template.resolve(turn.names)
+    value = timer.template.resolve(names)
     if not timer.is_wall:
         return parse_duration(value)
     found = parse_time(value) if isinstance(value, str) else None
@@ -76,18 +87,61 @@ def _milliseconds(turn: Turn, timer: PlanTimer) -> int:
     return found
 
 
-def _input(turn: Turn, node: PlanNode, at: int) -> bool:
+def _input(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
     timeout = node.node.timeout_ms
     default = e.ABSENT
     if node.default is not None:
-        default = encode_payload(node.default.resolve(turn.names), turn.state.plan.limits)
+        default = encode_payload(node.default.resolve(turn.names(scope)), turn.state.plan.limits)
     due = 0 if timeout is None else turn.state.clock(at) + timeout
-    turn.emit(e.InputAsked(step=node.id, due=due, default=default, at=at))
+    turn.emit(e.InputAsked(step=scope.keys[node.index], due=due, default=default, at=at))
     return False
 
 
-def _end(turn: Turn, node: PlanNode, at: int) -> bool:
-    end(turn, node, at)
+def _event(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    timeout = node.node.timeout_ms
+    key = key_text(node.key.resolve(turn.names(scope)))
+    due = 0 if timeout is None else turn.state.clock(at) + timeout
+    turn.emit(e.EventAwaited(step=scope.keys[node.index], name=node.node.event, key=key, due=due, at=at))
+    return node.node.buffer and take_kept(turn, scope.keys[node.index], at)
+
+
+def _workflow(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    state, step = turn.state, scope.keys[node.index]
+    limit = state.plan.limits.max_depth
+    if state.depth >= limit:
+        raise ValidationError(f"executions within executions are more than {limit} deep; does it call itself?")
+    given = node.input.resolve(turn.names(scope))
+    if not isinstance(given, dict):
+        raise ValidationError(f"input must be an object, not {kind_of(given)}")
+    child, recorded = f"{state.execution_id}/{step}", encode_payload(given, state.plan.limits)
+    workflow = node.node.workflow
+    turn.emit(
+        e.ChildRequested(step=step, child=child, workflow=workflow, input=recorded, waits=node.node.wait_for, at=at)
+    )
+    turn.commands.append(StartChild(step, child, workflow, recorded, state.depth + 1))
+    return False
+
+
+def _end(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    end(turn, scope, node, at)
+    return False
+
+
+def _map(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    assert node.group is not None  # a map has one
+    items = node.group.items.resolve(turn.names(scope))
+    limit = turn.state.plan.limits.max_items
+    if not isinstance(items, list):
+        raise ValidationError(f"items must be a list, not {kind_of(items)}")
+    if len(items) > limit:
+        raise ValidationError(f"{len(items):,} items, more than the limit of {limit:,}")
+    recorded = encode_payload(items, turn.state.plan.limits)
+    turn.emit(e.GroupStarted(step=scope.keys[node.index], items=recorded, at=at))
+    return False
+
+
+def _group(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    turn.emit(e.GroupStarted(step=scope.keys[node.index], at=at))
     return False
 
 
@@ -98,5 +152,10 @@ _ENTER: Final[dict[NodeType, Enter]] = {
     NodeType.SET: _set,
     NodeType.WAIT: _wait,
     NodeType.INPUT: _input,
+    NodeType.EVENT: _event,
+    NodeType.WORKFLOW: _workflow,
+    NodeType.MAP: _map,
+    NodeType.LOOP: _group,
+    NodeType.PARALLEL: _group,
     NodeType.END: _end,
 }

@@ -5,19 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from treadle.machine.folding.bodies import body_output
 from treadle.machine.transitions import PUBLIC_STATUS
-from treadle.model import ExecutionState, ExecutionStatus, StepState
+from treadle.model import ExecutionState, ExecutionStatus, ItemCounts, NodeType, StepState
 from treadle.values import decode_payload
 
 if TYPE_CHECKING:
-    from treadle.machine.plan import PlanNode
-    from treadle.machine.state import Scope, State
+    from treadle.machine.graph import PlanNode
+    from treadle.machine.scope import Group, Scope
+    from treadle.machine.state import State
     from treadle.model import JsonValue
 
 
 def snapshot(state: State) -> ExecutionState:
-    """Return the public state of one execution, with one entry in ``steps`` per node, in definition order."""
-    nodes = state.plan.nodes
+    """Return the public state of one execution: a step for each node in definition order, then those of its bodies."""
+    root = state.root
     return ExecutionState(
         execution_id=state.execution_id,
         workflow_id=state.workflow_id,
@@ -25,12 +27,12 @@ def snapshot(state: State) -> ExecutionState:
         status=state.status,
         input=decode_payload(state.input),
         output=execution_output(state),
-        error=state.error or (state.ending.error if state.ending else None),
-        steps={node.id: _step(state.root, node) for node in nodes},
-        waiting_for=tuple(sorted({name for missing in state.asking.values() for name in missing})),
+        error=state.error or (root.ending.error if root.ending else None),
+        steps=_steps(root),
+        waiting_for=state.waiting_for,
         in_flight=len(state.in_flight),
-        cancelling=state.ending is not None and state.ending.status is ExecutionStatus.CANCELLED,
-        handled_failures=tuple(nodes[index].id for index in sorted(state.root.handled)),
+        cancelling=root.ending is not None and root.ending.status is ExecutionStatus.CANCELLED,
+        handled_failures=tuple(root.keys[index] for index in sorted(root.handled)),
         tags=dict(state.tags),
         created_at=_time(state.created_at),
         started_at=_time(state.started_at),
@@ -46,16 +48,23 @@ def execution_output(state: State) -> JsonValue:
     """
     if state.status is not ExecutionStatus.COMPLETED:
         return None
-    if state.output is not None:
-        return decode_payload(state.output)
-    leaves, outputs = state.plan.leaves, state.root.outputs
-    if len(leaves) == 1:
-        return _value(state.root, leaves[0])
-    return {state.plan.nodes[leaf].id: _value(state.root, leaf) for leaf in leaves if outputs[leaf] is not None}
+    return decode_payload(body_output(state.root) if state.output is None else state.output)
+
+
+def _steps(scope: Scope) -> dict[str, StepState]:
+    """Return the steps of a scope; behind each that has bodies, those of its bodies."""
+    found: dict[str, StepState] = {}
+    for node in scope.graph.nodes:
+        found[scope.keys[node.index]] = _step(scope, node)
+        group = scope.groups.get(node.index)
+        for body in () if group is None else group.kept.values():
+            found.update(_steps(body))
+    return found
 
 
 def _step(scope: Scope, node: PlanNode) -> StepState:
     index = node.index
+    group = scope.groups.get(index)
     return StepState(
         status=PUBLIC_STATUS[scope.phases[index]],
         attempt=scope.attempts[index],
@@ -63,6 +72,18 @@ def _step(scope: Scope, node: PlanNode) -> StepState:
         error=scope.errors.get(index),
         started_at=_time(scope.started_at[index]),
         ended_at=_time(scope.ended_at[index]),
+        items=None if group is None or group.items is None else _counts(group),
+        iterations=group.begun if group is not None and node.node.type is NodeType.LOOP else 0,
+    )
+
+
+def _counts(group: Group) -> ItemCounts:
+    return ItemCounts(
+        total=group.total,
+        completed=len(group.done),
+        failed=len(group.errors),
+        running=len(group.open),
+        errors=dict(sorted(group.errors.items())),
     )
 
 

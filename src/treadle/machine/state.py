@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Raw
 
-from treadle.errors import ReplayError
-from treadle.machine.transitions import COMPLETED, MOVES, PENDING, PHASE_NAMES, WAITING
+from treadle.machine.scope import STOPPED, Ending, Scope
+from treadle.machine.transitions import COMPLETED, WAITING
 from treadle.model import ExecutionStatus
-from treadle.values import decode_payload
 
 if TYPE_CHECKING:
+    from treadle.machine.graph import PlanNode
     from treadle.machine.plan import Plan
     from treadle.model import JsonValue, StepError
 
@@ -27,102 +27,12 @@ RETRY: Final = 0
 TOTAL_TIMEOUT: Final = 1
 EXECUTION_TIMEOUT: Final = 2
 WAIT: Final = 3
+GROUP_TIMEOUT: Final = 4
 
-Timer: TypeAlias = "tuple[int, int, int, int]"
-"""When it is due, its kind, the node's index, and the attempt or (of a wait) the number of the timer."""
-
-NO_STEP: Final = -1
+Timer: TypeAlias = "tuple[int, int, str, int]"
+"""When it is due, its kind, the key of the step, and the attempt or (of a wait) the number of the timer."""
 
 EMPTY_OBJECT: Final = Raw(b"{}")
-
-
-class Scope:
-    """How far one graph has got: phases and counters by node index. The root of an execution is one."""
-
-    __slots__ = (
-        "active",
-        "agenda",
-        "attempts",
-        "connections",
-        "defaults",
-        "ended_at",
-        "errors",
-        "failures",
-        "handled",
-        "interruptions",
-        "open",
-        "outputs",
-        "parameters",
-        "phases",
-        "plan",
-        "started_at",
-        "undecided",
-        "values",
-    )
-
-    def __init__(self, plan: Plan) -> None:
-        size = len(plan.nodes)
-        self.plan = plan
-        self.phases = [PENDING] * size
-        self.undecided = plan.indegrees.copy()
-        self.active = [0] * size
-        self.connections = bytearray(len(plan.connections))
-        self.open = size
-        self.attempts = [0] * size
-        self.outputs: list[Raw | None] = [None] * size
-        self.started_at = [0] * size
-        self.ended_at = [0] * size
-        # Few steps have any of these, so they are kept by index only where there is one.
-        self.errors: dict[int, StepError] = {}
-        self.failures: dict[int, int] = {}
-        self.interruptions: dict[int, int] = {}
-        self.parameters: dict[int, Raw] = {}
-        self.handled: dict[int, str] = {}
-        self.defaults: dict[int, Raw] = {}
-        self.values: dict[int, JsonValue] = {}
-        # Nodes that the counters have met or lost and that the machine has not moved yet; empty between turns.
-        self.agenda: list[int] = []
-
-    def move(self, index: int, phase: int) -> None:
-        """Move a step to ``phase``.
-
-        Raises:
-            ReplayError: The tables do not allow it.
-        """
-        phases = self.phases
-        if not MOVES[phases[index]] >> phase & 1:
-            name = self.plan.nodes[index].id
-            raise ReplayError(f"step {name!r} cannot go from {PHASE_NAMES[phases[index]]} to {PHASE_NAMES[phase]}")
-        phases[index] = phase
-
-    def end(self, index: int, phase: int, at: int) -> None:
-        """Move a step to a phase it does not leave again."""
-        self.move(index, phase)
-        self.ended_at[index] = at
-        self.open -= 1
-        self.parameters.pop(index, None)
-
-    def value(self, index: int) -> JsonValue:
-        """Return what a step gave, decoded once; for reading only."""
-        values = self.values
-        if index not in values:
-            output = self.outputs[index]
-            values[index] = None if output is None else decode_payload(output)
-        return values[index]
-
-
-class Ending:
-    """An execution on its way to ``status``: nothing new starts, what is in flight ends first.
-
-    ``error`` is None for COMPLETED, which an end node gives, with an ``output`` if it has one.
-    """
-
-    __slots__ = ("error", "output", "status")
-
-    def __init__(self, status: ExecutionStatus, error: StepError | None, output: Raw | None = None) -> None:
-        self.status = status
-        self.error = error
-        self.output = output
 
 
 class State:
@@ -140,31 +50,56 @@ class State:
         paused_ms: How long it has been paused, all told; its own clock is wall time less that.
         paused_at: Since when it is paused; None while it is not.
         requests: Ids of requests carried out.
+        parent: Id of the execution that started this one; ``""`` for none.
+        parent_step: Key of the step there.
+        depth: How many executions are above this one.
+        listening: By step, the events of which one ends its wait: number, name, key.
+        kept: Events for which no step waited when they came, by id: name, key, data.
+        children: Executions that steps wait for, by step.
+        resting: By step whose child is PAUSED, what that child asks for.
+        asks: It is PAUSED because steps, or children, ask for something, and not because somebody wanted it.
+        bodies: Bodies by path: those that have not ended, and those that are shown.
+        places: Steps of bodies by key.
+        agenda: Nodes that the counters have met or lost and that the machine has not moved yet; empty between turns.
+        settling: Bodies in which nothing is left to do; empty between turns.
+        going: Steps of whose bodies one has ended, or none has begun; empty between turns.
     """
 
     __slots__ = (
+        "agenda",
         "asking",
+        "asks",
+        "bodies",
+        "children",
         "created_at",
         "deadline_passed",
         "definition_hash",
+        "depth",
         "ended_at",
-        "ending",
         "error",
         "execution_id",
         "fresh",
+        "going",
         "in_flight",
         "input",
         "input_value",
+        "kept",
         "last_at",
+        "listening",
         "original_input",
         "output",
+        "parent",
+        "parent_step",
         "paused_at",
         "paused_ms",
+        "places",
         "plan",
         "priority",
         "ready",
         "requests",
+        "resting",
         "root",
+        "settling",
         "started_at",
         "status",
         "tags",
@@ -185,11 +120,22 @@ class State:
         self.original_input: Raw = EMPTY_OBJECT
         self.output: Raw | None = None
         self.error: StepError | None = None
-        self.ending: Ending | None = None
         self.priority = 0
         self.tags: dict[str, str] = {}
         self.created_at = self.started_at = self.ended_at = self.last_at = 0
-        self.root = Scope(plan)
+        self.root = Scope(plan, plan.ids)
+        self.parent = self.parent_step = ""
+        self.depth = 0
+        self.listening: dict[str, tuple[tuple[int, str, str], ...]] = {}
+        self.kept: dict[str, tuple[str, str, Raw]] = {}
+        self.children: dict[str, str] = {}
+        self.resting: dict[str, tuple[str, ...]] = {}
+        self.asks = False
+        self.bodies: dict[str, Scope] = {}
+        self.places: dict[str, tuple[Scope, PlanNode]] = {}
+        self.agenda: list[tuple[Scope, PlanNode]] = []
+        self.settling: list[Scope] = []
+        self.going: list[tuple[Scope, PlanNode]] = []
         self.in_flight: dict[str, int] = {}
         self.ready: dict[str, None] = {}
         self.fresh: list[str] = []
@@ -201,6 +147,16 @@ class State:
         self.paused_at: int | None = None
         self.requests: set[str] = set()
         self.deadline_passed = False
+
+    @property
+    def ending(self) -> Ending | None:
+        """Return how the execution is about to end; None while it is not."""
+        return self.root.ending
+
+    def find(self, step: str) -> tuple[Scope, PlanNode] | None:
+        """Return the scope and the node of a step; None if there is none of that key (any more)."""
+        index = self.plan.index.get(step)
+        return self.places.get(step) if index is None else (self.root, self.plan.nodes[index])
 
     def clock(self, at: int) -> int:
         """Return the execution's own time at the wall time ``at``: wall time less the time it was paused."""
@@ -216,14 +172,24 @@ class State:
 
     def is_live(self, timer: Timer) -> bool:
         """Tell whether a timer still counts."""
-        _, kind, index, attempt = timer
+        _, kind, step, number = timer
+        if kind == EXECUTION_TIMEOUT:
+            return not self.deadline_passed
+        found = self.find(step)
+        if found is None:
+            return False
+        scope, node = found
+        phase = scope.phases[node.index]
         if kind == RETRY:
-            return self.root.phases[index] == WAITING and self.root.attempts[index] == attempt
-        if kind == WAIT:
-            return self.root.phases[index] == WAITING
-        if kind == TOTAL_TIMEOUT:
-            return self.root.phases[index] < COMPLETED
-        return not self.deadline_passed
+            return phase == WAITING and scope.attempts[node.index] == number
+        return phase == WAITING if kind == WAIT else phase < COMPLETED
+
+    def rest(self) -> None:
+        """Leave no work of this turn to the next."""
+        self.agenda.clear()
+        self.settling.clear()
+        self.going.clear()
+        self.fresh.clear()
 
     def make_ready(self, step: str) -> None:
         """Note that a step needs only a slot."""
@@ -233,17 +199,40 @@ class State:
     @property
     def starts_steps(self) -> bool:
         """Tell whether ready steps may start now."""
-        return self.status is ExecutionStatus.RUNNING and self.ending is None
+        return self.status is ExecutionStatus.RUNNING and self.root.ending is None
+
+    @property
+    def waiting_for(self) -> tuple[str, ...]:
+        """Return the names of what steps, and the children of steps, ask for."""
+        names = {name for missing in self.asking.values() for name in missing}
+        for step, missing in self.resting.items():
+            names.update(missing or (self.children[step],))
+        return tuple(sorted(names))
+
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether nothing goes on without what steps ask for."""
+        busy = self.in_flight or self.ready or self.waiting or len(self.children) > len(self.resting)
+        return bool(self.asking or self.resting) and not busy
 
     @property
     def cancels_in_flight(self) -> bool:
-        """Tell whether the attempts in flight are to be cancelled: not where a halt lets them end."""
-        if self.ending is None:
-            return False
-        halts = self.ending.status is ExecutionStatus.FAILED
-        return not halts or self.plan.cancels_on_failure or self.deadline_passed
+        """Tell whether all attempts in flight are to be cancelled: not where a halt lets them end."""
+        return _cancels(self.root) or (self.root.ending is not None and self.deadline_passed)
 
-    @property
-    def is_routing(self) -> bool:
-        """Tell whether connections are still decided: not once the execution is ending."""
-        return self.ending is None
+    def cancels(self, step: str) -> bool:
+        """Tell whether the attempt in flight of a step is to be cancelled, as the execution or a body around it is."""
+        found = self.find(step)
+        scope = None if found is None else found[0]
+        while scope is not None and scope.parent is not None:
+            if _cancels(scope):
+                return True
+            scope = scope.parent
+        return self.cancels_in_flight
+
+
+def _cancels(scope: Scope) -> bool:
+    ending = scope.ending
+    if ending is STOPPED and scope.parent is not None:
+        return scope.graph.cancels_on_failure and scope.parent.groups[scope.holder].error is not None
+    return ending is not None and (ending.status is not ExecutionStatus.FAILED or scope.graph.cancels_on_failure)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.machine.commands import CancelStep, Command, ReadyStep, RunStep
-from treadle.machine.fold import apply
-from treadle.machine.view import StateView
+from treadle.machine.commands import CancelChild, CancelStep, Command, ReadyStep, RunStep
+from treadle.machine.folding import apply
+from treadle.machine.transitions import RUNNING
+from treadle.machine.view import ScopeView, StateView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from treadle.expressions import Scope as Names
     from treadle.machine.events import AnyEvent
-    from treadle.machine.plan import PlanNode
+    from treadle.machine.graph import PlanNode
+    from treadle.machine.scope import Scope
     from treadle.machine.state import State
 
 
@@ -27,11 +29,11 @@ class Turn:
         ready: Steps that became ready in this turn and may start, in definition order.
     """
 
-    __slots__ = ("accepted", "commands", "events", "names", "ready", "state")
+    __slots__ = ("_names", "accepted", "commands", "events", "ready", "state")
 
     def __init__(self, state: State, names: Names | None = None) -> None:
         self.state = state
-        self.names: Names = StateView(state) if names is None else names
+        self._names: Names = StateView(state) if names is None else names
         self.events: list[AnyEvent] = []
         self.commands: list[Command] = []
         self.accepted: list[bool] = []
@@ -42,37 +44,65 @@ class Turn:
         """Return the commands that start an attempt."""
         return [command for command in self.commands if type(command) is RunStep]
 
+    def names(self, scope: Scope) -> Names:
+        """Return what expressions of a scope see."""
+        return self._names if scope.parent is None else ScopeView(self.state, scope)
+
     def emit(self, event: AnyEvent) -> None:
         """Note an event and apply it."""
         apply(self.state, event)
         self.events.append(event)
 
-    def node(self, step: str) -> PlanNode | None:
-        """Return the node of a step; None if the definition has none."""
-        index = self.state.plan.index.get(step)
-        return None if index is None else self.state.plan.nodes[index]
+    def is_repeated(self, request: str) -> bool:
+        """Tell whether a request was carried out before."""
+        return bool(request) and request in self.state.requests
 
     def cancel(self, step: str, attempt: int) -> None:
         """Ask for one attempt to be cancelled."""
         self.commands.append(CancelStep(step, attempt))
 
-    def cancel_in_flight(self) -> None:
-        """Ask for every attempt in flight to be cancelled."""
-        self.commands.extend(CancelStep(step, attempt) for step, attempt in self.state.in_flight.items())
+    def cancel_in_flight(self, scope: Scope) -> None:
+        """Ask for every attempt in flight in a scope and in the bodies within it to be cancelled."""
+        flying, children = self.state.in_flight, self.state.children
+        steps = (*flying, *children) if scope.parent is None else _running((scope, *scope.bodies()))
+        self.commands.extend(CancelStep(step, flying[step]) for step in steps if step in flying)
+        self.commands.extend(CancelChild(children[step]) for step in steps if step in children)
+
+    def cancel_attempts(self, scope: Scope, node: PlanNode) -> None:
+        """Ask for what is in flight of one step to be cancelled: its attempt, or all in its bodies."""
+        step = scope.keys[node.index]
+        if node.group is not None and node.index in scope.groups:
+            for body in scope.groups[node.index].open.values():
+                self.cancel_in_flight(body)
+        elif step in self.state.in_flight:
+            self.cancel(step, self.state.in_flight[step])
+        elif step in self.state.children:
+            self.commands.append(CancelChild(self.state.children[step]))
 
     def close(self) -> Turn:
         """Gather the steps that became ready and leave the state clean for the next turn."""
         state = self.state
-        if state.fresh:
-            if state.starts_steps:
-                index, ready = state.plan.index, state.ready
-                fresh = [ReadyStep(step, index[step]) for step in dict.fromkeys(state.fresh) if step in ready]
-                if len(fresh) > 1:
-                    fresh.sort(key=_order)
-                self.ready = (*self.ready, *fresh) if self.ready else fresh
-            state.fresh.clear()
-        state.root.agenda.clear()
+        if state.fresh and state.starts_steps:
+            fresh = _ready(state, dict.fromkeys(state.fresh))
+            if len(fresh) > 1:
+                fresh.sort(key=_order)
+            self.ready = (*self.ready, *fresh) if self.ready else fresh
+        state.rest()
         return self
+
+
+def ready_steps(state: State) -> list[ReadyStep]:
+    """Return the steps that need only a slot, as admission takes them."""
+    return _ready(state, state.ready)
+
+
+def _ready(state: State, steps: Iterable[str]) -> list[ReadyStep]:
+    found = [(step, state.find(step)) for step in steps if step in state.ready]
+    return [ReadyStep(step, place[1].order, place[1].node) for step, place in found if place is not None]
+
+
+def _running(scopes: Iterable[Scope]) -> list[str]:
+    return [scope.keys[index] for scope in scopes for index, phase in enumerate(scope.phases) if phase == RUNNING]
 
 
 def _order(step: ReadyStep) -> int:

@@ -10,7 +10,19 @@ if TYPE_CHECKING:
 
     from treadle.model import ExecutionState, HistoryEvent
 
-STARTS: Final = frozenset({"StepStarted", "TriggerPassed", "StepPassed", "WaitStarted", "InputAsked", "EndReached"})
+STARTS: Final = frozenset(
+    {
+        "StepStarted",
+        "TriggerPassed",
+        "StepPassed",
+        "WaitStarted",
+        "InputAsked",
+        "EventAwaited",
+        "ChildRequested",
+        "GroupStarted",
+        "EndReached",
+    }
+)
 """Events by which a step is on the path."""
 
 _SILENT: Final = frozenset({"ExecutionCreated", "StepReady", "RequestNoted"})

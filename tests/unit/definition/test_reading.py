@@ -544,7 +544,7 @@ BIG = "must be a whole number from 0 to 2147483647, not -1"
             "nodes[0].type",
             4,
             11,
-            '"swich" is none of action, trigger, switch, set, wait, input, end',
+            '"swich" is none of action, trigger, switch, set, wait, input, event, workflow, map, loop, parallel, end',
             'did you mean "switch"?',
         ),
         (
@@ -553,7 +553,7 @@ BIG = "must be a whole number from 0 to 2147483647, not -1"
             "nodes[0].type",
             4,
             11,
-            '"trigerr" is none of action, trigger, switch, set, wait, input, end',
+            '"trigerr" is none of action, trigger, switch, set, wait, input, event, workflow, map, loop, parallel, end',
             'did you mean "trigger"?',
         ),
         (HEAD + "action: x\n    max_interruptions: -1", "bad_value", "nodes[0].max_interruptions", 5, 24, BIG, ""),

@@ -246,7 +246,7 @@ def test_the_problems_of_a_text_have_lines_and_columns() -> None:
                 (
                     "unknown_name",
                     "nodes[0].parameters.p",
-                    "column 10 of the text: index is known only inside a map",
+                    "column 10 of the text: index is known only inside a map or a loop",
                     "",
                 ),
                 ("unknown_name", "output", "column 3 of the text: secrets can be read only in parameters", ""),
@@ -276,13 +276,13 @@ def test_the_problems_of_a_text_have_lines_and_columns() -> None:
                 (
                     "unknown_name",
                     "nodes[1].parameters.p",
-                    'column 20 of the text: a step has output, status, error, attempt, no "outptu"',
+                    'column 20 of the text: a step has output, status, error, attempt, errors, no "outptu"',
                     'did you mean "output"?',
                 ),
                 (
                     "unknown_name",
                     "nodes[1].parameters.p",
-                    'column 39 of the text: a step has output, status, error, attempt, no "id"',
+                    'column 39 of the text: a step has output, status, error, attempt, errors, no "id"',
                     "its output is steps.a.output",
                 ),
             ],

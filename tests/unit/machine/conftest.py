@@ -23,7 +23,8 @@ from treadle.machine import (
     start,
 )
 from treadle.machine import inputs as i
-from treadle.machine.state import TOTAL_TIMEOUT, Scope
+from treadle.machine.scope import Group, Scope
+from treadle.machine.state import TOTAL_TIMEOUT
 from treadle.model import Connection, Node, StepError, Workflow
 from treadle.values import decode_payload, encode_payload
 
@@ -42,21 +43,36 @@ def error(step: str, attempt: int = 1, kind: str = "RuntimeError", message: str 
 
 
 def dump(state: State) -> dict[str, Any]:
-    """Return every slot of a state and its scope by value, without timers that no longer count and the cache."""
-    scope = state.root
-    for index, value in scope.values.items():
-        output = scope.outputs[index]
-        assert value == (None if output is None else decode_payload(output))
-    seen = {slot: getattr(scope, slot) for slot in Scope.__slots__ if slot not in {"plan", "values"}}
-    seen |= {slot: getattr(state, slot) for slot in State.__slots__ if slot not in {"plan", "root", "ending"}}
-    seen["connections"] = bytes(scope.connections)
-    seen["ending"] = state.ending and (state.ending.status, state.ending.error, state.ending.output)
+    """Return every slot of a state and its scopes by value, without timers that no longer count and the caches."""
+    left_out = {"plan", "root", "bodies", "places"}
+    seen: dict[str, Any] = {slot: getattr(state, slot) for slot in State.__slots__ if slot not in left_out}
+    seen["scopes"] = {body.path: dump_scope(body) for body in (state.root, *state.bodies.values())}
+    seen["places"] = {key: (scope.path, node.id) for key, (scope, node) in state.places.items()}
     seen["ready"] = list(state.ready)
     live = (timer for timer in state.timers if state.is_live(timer))
     # Nothing becomes of a total timeout once the attempts are cancelled, so the machine may have dropped it.
     seen["wall_timers"] = sorted(timer for timer in state.wall_timers if state.is_live(timer))
-    seen["timers"] = sorted(timer for timer in live if not (state.cancels_in_flight and timer[1] == TOTAL_TIMEOUT))
+    seen["timers"] = sorted(timer for timer in live if not (timer[1] == TOTAL_TIMEOUT and state.cancels(timer[2])))
     return seen
+
+
+def dump_scope(scope: Scope) -> dict[str, Any]:
+    """Return every slot of a scope by value; its cache must be right."""
+    for index, value in scope.values.items():
+        output = scope.outputs[index]
+        assert value == (None if output is None else decode_payload(output))
+    left_out = {"graph", "parent", "groups", "values"}
+    seen = {slot: getattr(scope, slot) for slot in Scope.__slots__ if slot not in left_out}
+    seen["connections"] = bytes(scope.connections)
+    seen["ending"] = scope.ending and (scope.ending.status, scope.ending.error, scope.ending.output)
+    seen["groups"] = {index: dump_group(group) for index, group in scope.groups.items()}
+    return seen
+
+
+def dump_group(group: Group) -> dict[str, Any]:
+    """Return every slot of a group by value, its scopes by number."""
+    seen = {slot: getattr(group, slot) for slot in Group.__slots__ if slot != "results"}
+    return seen | {"open": list(group.open), "kept": list(group.kept)}
 
 
 class Case:

@@ -10,7 +10,7 @@ from msgspec import Raw
 from treadle.errors import ReplayError
 from treadle.machine import State, apply, fold
 from treadle.machine import events as e
-from treadle.machine.fold import _APPLY
+from treadle.machine.folding.table import _APPLY
 from treadle.model import Connection, Node, StepError
 
 T = 1_000
@@ -36,7 +36,7 @@ def test_folding_nothing_gives_an_execution_that_does_not_exist_yet(case: Any) -
 def test_folding_leaves_no_trace_of_turns(case: Any) -> None:
     one = case([Node("a", action="act", condition="true"), "b"]).created()
     state = one.folded()
-    assert (state.fresh, state.root.agenda, list(state.ready)) == ([], [], ["b", "a"])
+    assert (state.fresh, state.agenda, state.settling, state.going, list(state.ready)) == ([], [], [], [], ["b", "a"])
 
 
 def test_the_split_into_turns_makes_no_difference(flying: Any, case: Any) -> None:
@@ -68,6 +68,20 @@ UNKNOWN = [
     e.StepStarted(step="nobody", attempt=1, at=T),
     e.StepSucceeded(step="nobody", attempt=1, output=ONE, at=T),
     e.TriggerPassed(step="nobody", at=T),
+    e.EventAwaited(step="nobody", name="n", at=T),
+    e.EventReceived(step="nobody", name="n", event_id="i", at=T),
+    e.ChildRequested(step="nobody", child="x/c", workflow="w", input=ONE, at=T),
+    e.ChildStarted(step="nobody", child="x/c", at=T),
+    e.ChildCompleted(step="nobody", child="x/c", output=ONE, at=T),
+    e.ChildPaused(step="nobody", child="x/c", at=T),
+    e.ChildResumed(step="nobody", child="x/c", at=T),
+    e.GroupStarted(step="nobody", at=T),
+    e.GroupHalted(step="nobody", error=NO, at=T),
+    e.GroupCompleted(step="nobody", at=T),
+    e.BodyStarted(step="nobody", at=T),
+    e.BodyHalted(step="nobody", error=NO, at=T),
+    e.BodyCompleted(step="nobody", at=T),
+    e.BodyFailed(step="nobody", error=NO, at=T),
     e.AttemptFailed(step="nobody", attempt=1, error=NO, delay_ms=0, due=T, at=T),
     e.AttemptInterrupted(step="nobody", attempt=1, at=T),
     e.StepFailed(step="nobody", attempt=1, error=NO, at=T),

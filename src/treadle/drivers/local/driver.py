@@ -220,10 +220,10 @@ class LocalDriver(LogReads):
 
     def _check_answer(self, resident: Resident, step: str, data: Raw) -> None:
         state = resident.state
-        index = state.plan.index.get(step)
-        if index is None:
+        found = state.find(step)
+        if found is None:
             raise NotFoundError("step", step)
-        node = state.plan.nodes[index].node
+        node = found[1].node
         if node.type is not NodeType.INPUT:
             message = (
                 f"step {step!r} asks nobody: it is of type {node.type.value}; a missing input is given by resuming"

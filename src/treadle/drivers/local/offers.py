@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from treadle.machine.commands import ReadyStep
+from treadle.machine import ready_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from treadle.drivers.local.admission import Admission
     from treadle.drivers.local.resident import Resident
     from treadle.drivers.local.residents import Residents
+    from treadle.machine import ReadyStep
 
 _logger = logging.getLogger("treadle.engine")
 
@@ -47,7 +48,7 @@ class Offers:
         """Hand ready steps of an execution to admission."""
         known: list[ReadyStep] = []
         for ready in steps:
-            name = resident.state.plan.nodes[ready.order].action
+            name = ready.node.action_name
             if name in self._registry:
                 known.append(ready)
             else:
@@ -67,9 +68,8 @@ class Offers:
         """Offer the steps that waited for an action of that name."""
         waiting = self._waiting.pop(name, set())
         for resident in [one for one in map(self._residents.get, waiting) if one is not None]:
-            nodes, index = resident.state.plan.nodes, resident.state.plan.index
-            ready = [ReadyStep(step, index[step]) for step in resident.state.ready]
             if resident.state.starts_steps:
-                self.offer(resident, [one for one in ready if nodes[one.order].action == name])
+                ready = ready_steps(resident.state)
+                self.offer(resident, [one for one in ready if one.node.action_name == name])
                 self._offered(resident)
         self._residents.fetch(name for name in waiting if self._residents.get(name) is None)

@@ -21,9 +21,10 @@ from treadle.drivers.local.tick import Tick
 from treadle.drivers.local.timers import Timers
 from treadle.drivers.protocol import Health
 from treadle.errors import ConflictError, QuarantineError, StoreError, TreadleError
-from treadle.machine import CancelStep, RunStep, State, Turn, snapshot
-from treadle.machine.commands import ReadyStep
-from treadle.machine.inputs import TimeReached
+from treadle.machine import CancelStep, RunStep, State, Turn, ready_steps, snapshot
+from treadle.machine.commands import StartChild
+from treadle.machine.inputs import ChildEnded, TimeReached
+from treadle.model import StepError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Arrived, Resident
     from treadle.feed import Feed
+    from treadle.machine import Command
     from treadle.machine.inputs import AnyInput
     from treadle.model import ExecutionState
     from treadle.settings import Settings
@@ -177,10 +179,10 @@ class TurnLoop:
             if running.get(step) != attempt:
                 self.put(resident, interrupted(step, attempt, now))
         for step, attempt in running.items():
-            if state.cancels_in_flight or state.in_flight.get(step) != attempt:
+            if state.cancels(step) or state.in_flight.get(step) != attempt:
                 self._bodies.cancel(resident, step, attempt)
         if state.starts_steps:
-            self._offers.offer(resident, [ReadyStep(step, state.plan.index[step]) for step in state.ready])
+            self._offers.offer(resident, ready_steps(state))
             self._signal()
         self.put(resident, TimeReached(at=now))  # what was due while it was away, or is on its way to its end
 
@@ -315,11 +317,18 @@ class TurnLoop:
             resident.tell_waiters()
             self._let_rest(resident)
 
-    def _carry_out(self, resident: Resident, command: RunStep | CancelStep) -> None:
-        if isinstance(command, RunStep):
-            self._bodies.run(resident, command, self._registry[command.node.action_name])
-        else:
-            self._bodies.cancel(resident, command.step, command.attempt)
+    def _carry_out(self, resident: Resident, command: Command) -> None:
+        match command:
+            case RunStep():
+                self._bodies.run(resident, command, self._registry[command.node.action_name])
+            case CancelStep():
+                self._bodies.cancel(resident, command.step, command.attempt)
+            case StartChild():
+                error = StepError("NotFoundError", f"no workflow {command.workflow!r} is registered", step=command.step)
+                ended = ChildEnded(step=command.step, child=command.child, error=error, at=resident.now_ms())
+                self.put(resident, ended)
+            case _:
+                return  # of one that was never started
 
     def _let_rest(self, resident: Resident) -> None:
         """Let an ended execution leave memory; set the timer of any other, and say whether it only waits."""
