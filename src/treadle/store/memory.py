@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from treadle.store.protocol import EVERYTHING, Answer, Appended, Filter, IndexRow, Listed, StoredTurn, Turn
+from treadle.store.protocol import EVERYTHING, Answer, Appended, Filter, IndexRow, Listed, StoredTurn, Turn, Version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ class MemoryStore:
         self._turns: dict[str, list[StoredTurn]] = {}
         self._order: list[StoredTurn] = []
         self._definitions: dict[str, bytes] = {}
+        self._versions: dict[str, Version] = {}
         self._listed: dict[str, Listed] = {}
         self._head = 0
 
@@ -72,6 +73,21 @@ class MemoryStore:
             ended_ms=row.ended_ms,
             tags=row.tags,
         )
+
+    async def register(self, versions: Sequence[tuple[Version, bytes]]) -> Sequence[Version]:
+        """Keep versions; the one registered last stands last."""
+        return [self._register(version, definition) for version, definition in versions]
+
+    def _register(self, version: Version, definition: bytes) -> Version:
+        name = version.definition_hash
+        self._definitions[name] = definition
+        self._versions[name] = self._versions.pop(name, version)
+        return self._versions[name]
+
+    async def versions(self, workflow_id: str = "") -> Sequence[Version]:
+        """Return versions of one workflow or of all."""
+        found = [one for one in reversed(self._versions.values()) if workflow_id in ("", one.workflow_id)]
+        return sorted(found, key=lambda one: one.workflow_id)
 
     async def read(self, execution_id: str, after: int = 0) -> Sequence[StoredTurn]:
         """Return turns of one execution."""

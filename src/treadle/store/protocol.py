@@ -1,9 +1,9 @@
 """The one promise every store makes: a turn that was answered ``committed`` is there for ever, in order, unchanged.
 
 A store knows nothing of workflows: it keeps **turns** (opaque bytes, numbered per execution from 1, chained by
-checksum), **definitions** (opaque bytes by hash, once) and one small **index row** per execution for lists. Every
-event has a **cursor**, its place in the one sequence of all committed events; a turn of ``count`` events owns the
-``count`` cursors that end at its own.
+checksum), **definitions** (opaque bytes by hash, once), the registered **versions** that name them, and one small
+**index row** per execution for lists. Every event has a **cursor**, its place in the one sequence of all committed
+events; a turn of ``count`` events owns the ``count`` cursors that end at its own.
 """
 
 from __future__ import annotations
@@ -115,6 +115,22 @@ class Listed(Struct, frozen=True, gc=False):
     damage: str = ""
 
 
+class Version(Struct, frozen=True, gc=False):
+    """A registered version of a workflow.
+
+    Attributes:
+        workflow_id: Of which workflow.
+        definition_hash: Of the definition that it is.
+        label: What people call it; ``""`` for nothing.
+        registered_ms: When it was registered first, in milliseconds since the epoch.
+    """
+
+    workflow_id: str
+    definition_hash: str
+    label: str
+    registered_ms: int
+
+
 class Filter(Struct, frozen=True):
     """Which executions a list shows; every field given must match.
 
@@ -166,6 +182,9 @@ class Reader(Protocol):
     async def definition(self, definition_hash: str) -> bytes | None:
         """Return the canonical bytes of a definition; None if unknown."""
 
+    async def versions(self, workflow_id: str = "") -> Sequence[Version]:
+        """Return the versions of one workflow, or (``""``) of all by id; those of one, the last registered first."""
+
     async def get(self, execution_id: str) -> Listed | None:
         """Return the index row of one execution; None if unknown."""
 
@@ -194,6 +213,15 @@ class Store(Reader, Protocol):
 
         Raises:
             StoreError: The outcome is unknown. Nothing more is accepted until ``reopen`` succeeded.
+        """
+
+    async def register(self, versions: Sequence[tuple[Version, bytes]]) -> Sequence[Version]:
+        """Write versions and their definitions in one transaction and return them as they stand, once durable.
+
+        One that is there keeps the time of its first registration and becomes the last registered of its workflow.
+
+        Raises:
+            StoreError: As for ``append``.
         """
 
     async def reopen(self) -> None:

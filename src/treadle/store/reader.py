@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from treadle.errors import StoreError
-from treadle.store.protocol import EVERYTHING, Filter, Listed, StoredTurn
+from treadle.store.protocol import EVERYTHING, Filter, Listed, StoredTurn, Version
 from treadle.store.reading import Reading
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 APPLICATION_ID: Final = 0x7472646C
 """``trdl``: marks the file as treadle's."""
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """Number of the newest migration; ``PRAGMA user_version`` counts those applied."""
 
 BUSY_MS: Final = 10_000
@@ -89,6 +89,10 @@ class SqliteReader:
     async def definition(self, definition_hash: str) -> bytes | None:
         """Return a definition."""
         return await self._read(lambda: self._open_reading().definition(definition_hash))
+
+    async def versions(self, workflow_id: str = "") -> Sequence[Version]:
+        """Return registered versions."""
+        return await self._read(lambda: self._open_reading().versions(workflow_id))
 
     async def get(self, execution_id: str) -> Listed | None:
         """Return one index row."""

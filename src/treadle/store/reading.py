@@ -10,7 +10,7 @@ import msgspec
 
 from treadle.errors import QuarantineError, StoreError
 from treadle.store.chain import first_link, link
-from treadle.store.protocol import Filter, Listed, StoredTurn
+from treadle.store.protocol import Filter, Listed, StoredTurn, Version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,9 @@ and not exists (select 1 from json_each(:tags) wanted where not exists
   (select 1 from json_each(iif(json_valid(executions.tags), executions.tags, 'null')) has
    where has.key = wanted.key and has.value = wanted.value))
 order by number desc limit :limit"""  # noqa: S608 - constant columns
+_VERSION = "select workflow_id, definition_hash, label, registered_ms from versions"
+_VERSIONS = f"{_VERSION} order by workflow_id, place desc"
+_VERSIONS_OF = f"{_VERSION} where workflow_id = ? order by place desc"
 _NOTHING = 0, b""
 _MOST_CHECKED = 1_000
 FORMATS = (1,)
@@ -91,6 +94,14 @@ class Reading:
         """Return a definition."""
         found = self._all("select document from definitions where hash = ?", (definition_hash,))
         return bytes(found[0][0]) if found else None
+
+    def versions(self, workflow_id: str) -> Sequence[Version]:
+        """Return registered versions."""
+        rows = self._all(_VERSIONS_OF, (workflow_id,)) if workflow_id else self._all(_VERSIONS, ())
+        try:
+            return [Version(*msgspec.convert(row, tuple[str, str, str, int])) for row in rows]
+        except msgspec.ValidationError as error:
+            raise StoreError(f"its table of versions is damaged: {error}", self._path) from error
 
     def get(self, execution_id: str) -> Listed | None:
         """Return one index row."""

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from treadle.errors import StoreError
 from treadle.store.files import OpenFiles
@@ -24,9 +24,11 @@ from treadle.store.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from treadle.store.protocol import Appended, Turn
+    from treadle.store.protocol import Appended, Turn, Version
 
-MIGRATIONS: Final = ("0001_initial.sql",)
+_T = TypeVar("_T")
+
+MIGRATIONS: Final = ("0001_initial.sql", "0002_versions.sql")
 """In order; there are as many as ``SCHEMA`` says."""
 
 WAL_BYTES: Final = 16 * 1024 * 1024
@@ -163,10 +165,14 @@ class SqliteStore(SqliteReader):
         self._put(job)
         return cast("Sequence[Appended]", await job.future)
 
-    async def _on_writer(self, function: Callable[[], None]) -> None:
+    async def register(self, versions: Sequence[tuple[Version, bytes]]) -> Sequence[Version]:
+        """Write versions."""
+        return await self._on_writer(lambda: self._open_writer().register(versions))
+
+    async def _on_writer(self, function: Callable[[], _T]) -> _T:
         job = _Job(asyncio.get_running_loop(), (), function)
         self._put(job)
-        await job.future
+        return cast("_T", await job.future)
 
     def _put(self, job: _Job) -> None:
         if not self._lock.is_held or self._thread is None:
@@ -228,7 +234,7 @@ class _Job:
     __slots__ = ("function", "future", "loop", "turns")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, turns: Sequence[Turn], function: Callable[[], None] | None = None
+        self, loop: asyncio.AbstractEventLoop, turns: Sequence[Turn], function: Callable[[], object] | None = None
     ) -> None:
         self.loop = loop
         self.turns = turns
@@ -236,12 +242,11 @@ class _Job:
         self.future: asyncio.Future[object] = loop.create_future()
 
 
-def _attempt(function: Callable[[], None]) -> object:
+def _attempt(function: Callable[[], object]) -> object:
     try:
-        function()
+        return function()
     except Exception as error:  # noqa: BLE001 - as above
         return error
-    return None
 
 
 def _tell(loop: asyncio.AbstractEventLoop, results: list[tuple[_Job, object]]) -> None:

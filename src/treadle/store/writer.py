@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from treadle.errors import StoreError
 from treadle.store.chain import first_link, link
-from treadle.store.protocol import Answer, Appended, IndexRow, Turn
+from treadle.store.protocol import Answer, Appended, IndexRow, Turn, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from treadle.store.files import OpenFiles
+
+_T = TypeVar("_T")
 
 FORMAT = 1
 """Format of the events' bytes that is written today."""
@@ -30,6 +32,11 @@ values (?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_EXECUTION = "update executions set status = ?, is_open = ?, ended_ms = ? where number = ?"
 _INSERT_DEFINITION = """insert into definitions (hash, document) values (?, ?)
 on conflict (hash) do update set document = excluded.document where document is not excluded.document"""
+_INSERT_VERSION = """insert into versions (definition_hash, workflow_id, label, registered_ms, place)
+values (:name, :workflow, :label, :at, (select coalesce(max(place), 0) + 1 from versions where workflow_id = :workflow))
+on conflict (definition_hash) do update set place = excluded.place
+where place < (select max(place) from versions where workflow_id = excluded.workflow_id)"""
+_FIND_VERSION = "select workflow_id, definition_hash, label, registered_ms from versions where definition_hash = ?"
 _FIND_EXECUTION = "select number, definition_hash from executions where execution_id = ?"
 _LAST_TURN = "select sequence, checksum from turns where execution = ? order by sequence desc limit 1"
 _ONE_TURN = "select cursor, count, events from turns where execution = ? and sequence = ?"
@@ -80,16 +87,22 @@ class Writer:
         Raises:
             StoreError: The outcome is unknown; so does every later call.
         """
+        return self._transaction(lambda: self._turns(batches))
+
+    def register(self, versions: Sequence[tuple[Version, bytes]]) -> list[Version]:
+        """Write versions and their definitions; return them as they stand once they are durable.
+
+        Raises:
+            StoreError: As ``write``.
+        """
+        return self._transaction(lambda: [self._version(version, definition) for version, definition in versions])
+
+    def _transaction(self, write: Callable[[], _T]) -> _T:
         if self._failure:
             raise StoreError(self._failure, self._path)
         try:
             self._connection.execute("begin immediate")
-            rows: list[tuple[object, ...]] = []
-            answers = [[self._one(turn, rows) for turn in batch] for batch in batches]
-            self._connection.executemany(_INSERT_TURN, rows)
-            for name in self._ended:
-                self._heads.pop(name, None)
-            self._ended.clear()
+            written = write()
             self._connection.execute("commit")
             self._files.check()
             self._committed(self._cursor)
@@ -99,7 +112,28 @@ class Writer:
         except StoreError as error:
             self._fail(error.message)
             raise
+        return written
+
+    def _turns(self, batches: Sequence[Sequence[Turn]]) -> list[list[Appended]]:
+        rows: list[tuple[object, ...]] = []
+        answers = [[self._one(turn, rows) for turn in batch] for batch in batches]
+        self._connection.executemany(_INSERT_TURN, rows)
+        for name in self._ended:
+            self._heads.pop(name, None)
+        self._ended.clear()
         return answers
+
+    def _version(self, version: Version, definition: bytes) -> Version:
+        name = version.definition_hash
+        self._connection.execute(_INSERT_DEFINITION, (name, definition))
+        values = {
+            "name": name,
+            "workflow": version.workflow_id,
+            "label": version.label,
+            "at": version.registered_ms,
+        }
+        self._connection.execute(_INSERT_VERSION, values)
+        return Version(*self._connection.execute(_FIND_VERSION, (name,)).fetchone())
 
     def _fail(self, why: str) -> None:
         self._failure = f"the last write failed ({why}); it is read again before anything more is written"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from treadle.store.protocol import EVERYTHING, Answer, Appended, Filter, IndexRow, StoredTurn, Turn
+from treadle.store.protocol import EVERYTHING, Answer, Appended, Filter, IndexRow, StoredTurn, Turn, Version
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -170,5 +170,27 @@ class StoreContract:
             answers = await store.append([first_turn("a"), later_turn("a", 2)])
             assert [one.answer for one in answers] == [Answer.DUPLICATE, Answer.COMMITTED]
             assert await store.head() == 3
+
+        self._check(tmp_path, check)
+
+    def test_a_version_is_registered_once_and_the_last_registered_stands_first(self, tmp_path: Path) -> None:
+        """A version that comes again keeps its time, and stands first from then on; content is kept by hash."""
+        one, two = Version("w", "h1", "1", 5), Version("w", "h2", "", 6)
+        other = Version("a", "h3", "x", 7)
+
+        async def check(store: Store) -> None:
+            assert list(await store.versions()) == []
+            assert list(await store.register([(one, b"{}"), (two, b"[]"), (other, b"3")])) == [one, two, other]
+            assert list(await store.versions()) == [other, two, one]
+            assert list(await store.versions("w")) == [two, one]
+            assert list(await store.versions("nothing")) == []
+            later = [(Version("w", "h1", "1", 99), b"{}"), (Version("a", "h3", "x", 99), b"3")]
+            assert list(await store.register(later)) == [one, other]
+            assert list(await store.versions("w")) == [one, two]
+            assert list(await store.versions("a")) == [other]
+            assert [await store.definition(name) for name in ("h1", "h2", "h3")] == [b"{}", b"[]", b"3"]
+            await store.reopen()
+            assert list(await store.versions()) == [other, one, two]
+            assert await store.head() == 0
 
         self._check(tmp_path, check)

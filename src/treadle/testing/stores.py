@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from treadle.store.protocol import EVERYTHING, Appended, Filter, Listed, StoredTurn, Turn
+from treadle.store.protocol import EVERYTHING, Appended, Filter, Listed, StoredTurn, Turn, Version
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -48,6 +48,10 @@ class BlockingStore:
         """Write turns."""
         return self._do(self._inner.append(turns))
 
+    async def register(self, versions: Sequence[tuple[Version, bytes]]) -> Sequence[Version]:
+        """Write versions."""
+        return self._do(self._inner.register(versions))
+
     async def reopen(self) -> None:
         """Read again what is true."""
         self._do(self._inner.reopen())
@@ -67,6 +71,10 @@ class BlockingStore:
     async def definition(self, definition_hash: str) -> bytes | None:
         """Return a definition."""
         return self._do(self._inner.definition(definition_hash))
+
+    async def versions(self, workflow_id: str = "") -> Sequence[Version]:
+        """Return registered versions."""
+        return self._do(self._inner.versions(workflow_id))
 
     async def get(self, execution_id: str) -> Listed | None:
         """Return one index row."""
