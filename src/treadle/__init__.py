@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from treadle.actions import Registry, StepContext, action
     from treadle.client import Client
-    from treadle.definition import WorkflowBuilder, load_workflow, read_json, to_document, to_mermaid, validate
+    from treadle.definition import (
+        WorkflowBuilder,
+        load_workflow,
+        load_workflows,
+        read_json,
+        to_document,
+        to_mermaid,
+        validate,
+    )
     from treadle.diagnosis import Diagnosis, Finding, diagnose
     from treadle.engine import WorkflowEngine, run_sync
     from treadle.errors import (
@@ -38,6 +46,8 @@ if TYPE_CHECKING:
         StepState,
         StepStatus,
         Workflow,
+        WorkflowRef,
+        WorkflowVersion,
     )
     from treadle.paths import find_node
     from treadle.settings import Settings
@@ -50,6 +60,7 @@ _HOMES = {
     "treadle.definition": (
         "WorkflowBuilder",
         "load_workflow",
+        "load_workflows",
         "read_json",
         "to_document",
         "to_mermaid",
@@ -82,6 +93,8 @@ _HOMES = {
         "StepState",
         "StepStatus",
         "Workflow",
+        "WorkflowRef",
+        "WorkflowVersion",
     ),
     "treadle.paths": ("find_node",),
     "treadle.settings": ("Settings",),
@@ -119,10 +132,13 @@ __all__ = [
     "Workflow",
     "WorkflowBuilder",
     "WorkflowEngine",
+    "WorkflowRef",
+    "WorkflowVersion",
     "action",
     "diagnose",
     "find_node",
     "load_workflow",
+    "load_workflows",
     "read_json",
     "run_sync",
     "to_document",

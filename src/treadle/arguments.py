@@ -35,6 +35,22 @@ def check_id(given: object) -> str:
     return given
 
 
+def check_workflow_id(given: object) -> str:
+    """Return the id of a workflow."""
+    if not isinstance(given, str) or not 1 <= len(given) <= TEXT_CHARS or not _is_encodable(given):
+        raise ValidationError(f"the id of a workflow is text, not {_shown(given)}")
+    return given
+
+
+def check_version(given: object) -> str | None:
+    """Return what means a version of a workflow: a hash or a label, which may be a number; None for none."""
+    if given is None or type(given) is int:
+        return None if given is None else str(given)
+    if not isinstance(given, str) or not given or not _is_encodable(given):
+        raise ValidationError(f"a version is a definition hash or a label, not {_shown(given)}")
+    return given
+
+
 def check_tags(given: object) -> dict[str, str]:
     """Return tags: names and values are text."""
     if given is None:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from treadle.arguments import check_duration, check_object, check_payload, check_reason
+from treadle.definition import load_workflow
 from treadle.drivers.local.reads import LogReads
 from treadle.errors import (
     ConflictError,
@@ -25,6 +26,7 @@ from treadle.errors import (
     UnavailableError,
     ValidationError,
 )
+from treadle.model import definition_hash, encode_workflow
 from treadle.settings import Settings
 from treadle.state_manager import StateManager
 from treadle.store.inbox import Inbox, Letter, Reply
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    from treadle.definition import Source
     from treadle.feed import Committed
-    from treadle.model import JsonValue
+    from treadle.model import JsonValue, WorkflowVersion
 
 POLL_SECONDS = 0.05
 
@@ -64,7 +67,8 @@ class Client:
         self._timeout = check_duration(timeout, "timeout")
         self._reader = SqliteReader(path)
         self._inbox = Inbox(self._reader.path, max_bytes=self._settings.max_payload_bytes)
-        self.state_manager = StateManager(LogReads(self._reader, _Polling(self._reader)))
+        self._reads = LogReads(self._reader, _Polling(self._reader))
+        self.state_manager = StateManager(self._reads)
 
     async def __aenter__(self) -> Self:
         try:
@@ -123,12 +127,23 @@ class Client:
         answer = check_payload(data, "answer", self._settings)
         return await self._ask(Letter("submit", execution_id, uuid.uuid4().hex, step=step, data=answer))
 
+    async def register_workflow(self, workflow: Source) -> WorkflowVersion:
+        """Ask the engine to register a workflow under its id, and return its version.
+
+        Raises:
+            ValidationError: The definition is wrong; nothing was asked.
+        """
+        definition = load_workflow(workflow)
+        await self._send(Letter("register", "", uuid.uuid4().hex, data=Raw(encode_workflow(definition))))
+        return await self._reads.catalog.find(definition.id, definition_hash(definition))
+
     async def _ask(self, letter: Letter) -> bool:
         row = await self._reader.get(letter.execution_id)
         if row is None:
             raise NotFoundError("execution", letter.execution_id)
-        if not row.is_open:
-            return False
+        return row.is_open and await self._send(letter)
+
+    async def _send(self, letter: Letter) -> bool:
         name = await asyncio.to_thread(self._inbox.post, letter)
         reply = await self._answer(name)
         if reply is None:
@@ -153,8 +168,10 @@ class Client:
         if pid is None:
             why = "no engine runs this file now"
         else:
-            why = f"the engine of process {pid or '?'} has not answered; it may be busy, or not run this execution"
-        message = f"{why}; the command to {letter.verb} {letter.execution_id!r} waits in {self._inbox.folder}"
+            other = ", or not run this execution" if letter.execution_id else ""
+            why = f"the engine of process {pid or '?'} has not answered; it may be busy{other}"
+        what = repr(letter.execution_id) if letter.execution_id else "a workflow"
+        message = f"{why}; the command to {letter.verb} {what} waits in {self._inbox.folder}"
         return UnavailableError(message, self._reader.path, pid)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
+from treadle.drivers.local.catalog import Catalog
 from treadle.drivers.local.recovery import Plans, load
 from treadle.errors import QuarantineError, StoreError
 from treadle.store.inbox import Inbox
@@ -67,6 +68,7 @@ async def diagnose(path: str | os.PathLike[str]) -> Diagnosis:
     try:
         await reader.open()
         damaged, counts = await _executions(reader)
+        versions = await _versions(reader)
         pages = await reader.check_pages()
         noted = noted_cursor(reader.path)  # before the head, which an engine may move on meanwhile
         missing = max(0, noted - await reader.head())
@@ -76,6 +78,7 @@ async def diagnose(path: str | os.PathLike[str]) -> Diagnosis:
         *_about_the_file(Path(reader.path)),
         *_about_pages(pages),
         *_about_executions(counts, damaged),
+        *versions,
         *_about_missing(missing),
         _about_the_engine(reader.path),
         *_about_the_inbox(reader.path),
@@ -108,6 +111,18 @@ async def _damage(reader: SqliteReader, plans: Plans, row: Listed) -> str:
     if found is None or found.state.status.value == row.status:
         return ""
     return f"the list says {row.status}, its log {found.state.status.value}"
+
+
+async def _versions(reader: SqliteReader) -> list[Finding]:
+    """Return what is wrong with registered workflows."""
+    catalog = Catalog(reader, Plans(reader))
+    found = []
+    for one in await catalog.versions():
+        try:
+            await catalog.plan(one.workflow_id, one.definition_hash)
+        except StoreError as error:
+            found.append(Finding("error", error.message))
+    return found
 
 
 async def _all(reader: SqliteReader) -> AsyncIterator[Listed]:

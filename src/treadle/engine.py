@@ -24,21 +24,25 @@ from treadle.arguments import (
     check_sources,
     check_tags,
 )
-from treadle.definition import load_workflow
+from treadle.definition import load_workflow, load_workflows
 from treadle.drivers.local import LocalDriver
 from treadle.drivers.protocol import Order
 from treadle.errors import TreadleError, ValidationError
+from treadle.model import WorkflowRef, WorkflowVersion
 from treadle.settings import Settings
 from treadle.state_manager import StateManager
 from treadle.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-    from pathlib import Path
+    from typing import TypeAlias
 
+    from treadle.definition import Source
     from treadle.drivers.protocol import Driver, Health
-    from treadle.model import ExecutionState, JsonValue, Workflow
+    from treadle.model import ExecutionState, JsonValue
     from treadle.store.protocol import Store
+
+    Startable: TypeAlias = Source | WorkflowRef | WorkflowVersion
 
 
 class WorkflowEngine(StateManager):
@@ -52,6 +56,8 @@ class WorkflowEngine(StateManager):
         max_concurrent_steps: Slots of the whole engine: never exceeded, and reached whenever that many are ready.
         store: A path (SQLite), ``":memory:"``, or a store.
         actions: Functions marked with ``@action``, modules that hold them, or dicts by name.
+        workflows: Registered at opening: workflows, documents, their paths, and folders of them. See
+            ``load_workflows``.
         recover: ``"all"`` open executions, ``"none"``, or those of the given ids. Another one is taken up when a verb
             names it.
         grace: How long leaving waits for attempts in flight, in seconds or as a ``timedelta``; None for
@@ -69,6 +75,7 @@ class WorkflowEngine(StateManager):
         store: str | os.PathLike[str] | Store = "treadle.db",
         actions: Iterable[object] = (),
         *,
+        workflows: Iterable[Source] = (),
         recover: str | Collection[str] = "all",
         grace: timedelta | float | None = None,
         settings: Settings | None = None,
@@ -77,6 +84,7 @@ class WorkflowEngine(StateManager):
         self.max_concurrent_steps = check_number(max_concurrent_steps, "max_concurrent_steps", least=1)
         self.settings = settings or Settings.from_environment()
         self.actions = Registry(check_sources(actions))
+        self._workflows = workflows
         self._recover = check_recover(recover)
         self._grace = (
             timedelta(milliseconds=self.settings.grace_ms) if grace is None else check_duration(grace, "grace")
@@ -89,7 +97,15 @@ class WorkflowEngine(StateManager):
         self.state_manager = StateManager(self._driver)
 
     async def __aenter__(self) -> Self:
+        # Before the file is opened: what is wrong with a document changes nothing.
+        workflows = load_workflows(self._workflows, actions=self.actions or None)
         await self._driver.open(self._recover)
+        try:
+            if workflows:
+                await self._driver.register(workflows)
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -109,9 +125,26 @@ class WorkflowEngine(StateManager):
         """Return whether the engine takes work, and what was set aside."""
         return self._driver.health
 
+    async def register_workflow(self, workflow: Source) -> WorkflowVersion:
+        """Register a workflow under its id, and return its version once that is durable.
+
+        Its content never changes: other content is another version. The same content is the same version again, and is
+        from then on the one that ``WorkflowRef(id)`` means. Executions keep the version they began with.
+
+        Args:
+            workflow: A ``Workflow``, a document, or the path or text of one. Its actions are looked up where the engine
+                has any.
+
+        Raises:
+            ValidationError: The definition is wrong; ``problems`` has all of it.
+            StoreError: The log takes no work now.
+        """
+        (version,) = await self._driver.register([load_workflow(workflow, actions=self.actions or None)])
+        return version
+
     async def start_workflow(
         self,
-        workflow: Workflow | Mapping[str, JsonValue] | str | Path,
+        workflow: Startable,
         input_data: Mapping[str, JsonValue] | None = None,
         *,
         execution_id: str | None = None,
@@ -121,7 +154,8 @@ class WorkflowEngine(StateManager):
         """Start an execution and return its id once the start is durable.
 
         Args:
-            workflow: The definition: a ``Workflow``, a document, or the path or text of one.
+            workflow: The definition: a ``Workflow``, a document, or the path or text of one; or a registered one:
+                ``WorkflowRef(id)``, or what ``register_workflow`` returned.
             input_data: JSON object.
             execution_id: Its name; with the same definition and input it is returned again. None for a new one.
             priority: Ready steps of higher ones start first.
@@ -129,11 +163,12 @@ class WorkflowEngine(StateManager):
 
         Raises:
             ValidationError: The definition or the input is wrong; ``problems`` has all of it.
+            NotFoundError: No such workflow is registered, or no such version of it.
             ConflictError: The id is taken by another definition or input.
             OverloadedError: The engine has been behind for ``Settings.start_wait_ms``.
             StoreError: The log takes no work now.
         """
-        definition = load_workflow(workflow, actions=self.actions)
+        definition = load_workflow(await self._meant(workflow), actions=self.actions)
         order = Order(
             execution_id=uuid.uuid4().hex if execution_id is None else check_id(execution_id),
             workflow=definition,
@@ -141,12 +176,21 @@ class WorkflowEngine(StateManager):
             priority=check_number(priority, "priority", least=-LARGEST_NUMBER),
             tags=check_tags(tags),
             has_new_id=execution_id is None,
+            any_version=isinstance(workflow, WorkflowRef) and workflow.version is None,
         )
         return await self._driver.start(order)
 
+    async def _meant(self, workflow: Startable) -> Source:
+        """Return a workflow that is named by its id as what is registered under it."""
+        if isinstance(workflow, WorkflowVersion):
+            return await self._driver.registered(workflow.workflow_id, workflow.definition_hash)
+        if isinstance(workflow, WorkflowRef):
+            return await self.get_workflow(workflow.workflow_id, workflow.version)
+        return workflow
+
     async def run_workflow(
         self,
-        workflow: Workflow | Mapping[str, JsonValue] | str | Path,
+        workflow: Startable,
         input_data: Mapping[str, JsonValue] | None = None,
         *,
         execution_id: str | None = None,
@@ -232,7 +276,7 @@ class WorkflowEngine(StateManager):
 
 
 def run_sync(
-    workflow: Workflow | Mapping[str, JsonValue] | str | Path,
+    workflow: Startable,
     input_data: Mapping[str, JsonValue] | None = None,
     *,
     execution_id: str | None = None,

@@ -5,7 +5,7 @@
     TreadleError
     ├── ValidationError        the definition or an argument is wrong    .problems: every one, with its path
     │   └── ExpressionError    an expression cannot be read or evaluated .source .column
-    ├── NotFoundError          no such execution, workflow, action       .kind .name
+    ├── NotFoundError          no such execution, workflow, action       .kind .name .near
     ├── ConflictError          the call does not fit the current status  .execution_id .status
     ├── AgentExecutionError    an action failed for good                 .task_id .reason
     ├── StoreError             the log could not be read or written      .path
@@ -74,17 +74,23 @@ class ExpressionError(ValidationError):
 
 
 class NotFoundError(TreadleError):
-    """There is no execution, workflow or action of that name."""
+    """There is no execution, workflow or action of that name.
+
+    Attributes:
+        near: Names that may have been meant.
+    """
 
     code = "not_found"
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(kind, name)
+    def __init__(self, kind: str, name: str, near: Sequence[str] = ()) -> None:
+        super().__init__(kind, name, tuple(near))
         self.kind = kind
         self.name = name
+        self.near = tuple(near)
 
     def __str__(self) -> str:
-        return f"no {self.kind} named {self.name!r}"
+        meant = f"; did you mean {' or '.join(repr(one) for one in self.near)}?" if self.near else ""
+        return f"no {self.kind} named {self.name!r}{meant}"
 
 
 class ConflictError(TreadleError):

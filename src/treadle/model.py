@@ -414,6 +414,7 @@ class Problem(Struct, frozen=True, gc=False, omit_defaults=True):
         line: 1-based line for documents read from text; 0 where there is none.
         column: 1-based column, as ``line``.
         hint: What to do, such as ``did you mean "timeout"?``; may be empty.
+        file: The document, where several were read; ``""`` otherwise.
     """
 
     code: str
@@ -423,9 +424,11 @@ class Problem(Struct, frozen=True, gc=False, omit_defaults=True):
     line: int = 0
     column: int = 0
     hint: str = ""
+    file: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.line}:{self.column}: " if self.line else ""
+        file = f"{self.file}:" if self.file else ""
+        place = f"{file}{self.line}:{self.column}: " if self.line else f"{file} " if file else ""
         where = f"{self.path}: " if self.path else ""
         hint = f" ({self.hint})" if self.hint else ""
         return f"{place}{where}{self.message}{hint}"
@@ -554,6 +557,35 @@ class HistoryEvent(Struct, frozen=True, gc=False, omit_defaults=True):
     step: str = ""
     attempt: int = 0
     data: dict[str, JsonValue] = {}
+
+
+class WorkflowVersion(Struct, frozen=True, gc=False):
+    """One version of a registered workflow: content that never changes, under its hash.
+
+    Attributes:
+        workflow_id: Id of the workflow.
+        definition_hash: Name of the content.
+        label: The document's ``version`` as text; ``""`` where it has none. Several contents may have one label.
+        registered_at: When this content was registered first.
+    """
+
+    workflow_id: str
+    definition_hash: str
+    label: str
+    registered_at: datetime
+
+
+class WorkflowRef(Struct, frozen=True, gc=False):
+    """A registered workflow by its id, wherever a verb takes a workflow.
+
+    Attributes:
+        workflow_id: Id of the workflow.
+        version: A definition hash or at least 8 digits of it, or a label (of several contents with it the one
+            registered last); None for the version registered last.
+    """
+
+    workflow_id: str
+    version: str | int | None = None
 
 
 class ExecutionSummary(Struct, frozen=True, gc=False):

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.arguments import check_number, check_statuses, check_tags, check_text
+from treadle.arguments import (
+    check_number,
+    check_statuses,
+    check_tags,
+    check_text,
+    check_version,
+    check_workflow_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from treadle.drivers.protocol import Reads
-    from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent, Workflow
+    from treadle.model import (
+        ExecutionState,
+        ExecutionStatus,
+        ExecutionSummary,
+        HistoryEvent,
+        Workflow,
+        WorkflowVersion,
+    )
 
 
 class StateManager:
@@ -31,7 +45,30 @@ class StateManager:
         """
         return await self._reads.state(execution_id)
 
-    async def get_workflow(self, execution_id: str) -> Workflow:
+    async def list_workflows(self) -> list[WorkflowVersion]:
+        """Return the registered workflows by id, each in the version registered last."""
+        newest: dict[str, WorkflowVersion] = {}
+        for one in await self._reads.versions():
+            newest.setdefault(one.workflow_id, one)
+        return list(newest.values())
+
+    async def list_versions(self, workflow_id: str) -> list[WorkflowVersion]:
+        """Return the registered versions of one workflow, the last registered first; empty if it is unknown."""
+        return await self._reads.versions(check_workflow_id(workflow_id))
+
+    async def get_workflow(self, workflow_id: str, version: str | int | None = None) -> Workflow:
+        """Return a registered workflow: the version registered last, or the one that ``version`` means.
+
+        Args:
+            workflow_id: Id of the workflow.
+            version: As in ``WorkflowRef``.
+
+        Raises:
+            NotFoundError: No such workflow is registered, or no such version of it.
+        """
+        return await self._reads.registered(check_workflow_id(workflow_id), check_version(version))
+
+    async def get_execution_workflow(self, execution_id: str) -> Workflow:
         """Return the workflow that an execution runs: the one it began with.
 
         Raises:

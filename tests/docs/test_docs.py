@@ -84,6 +84,7 @@ def test_the_example_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     [
         ("quickstart.md", 5),
         ("how-to/embed.md", 1),
+        ("how-to/register-workflows.md", 2),
         ("how-to/replace-an-embedded-engine.md", 3),
         ("how-to/test-your-workflows.md", 3),
     ],
@@ -93,6 +94,7 @@ def test_a_page_that_is_a_session_works_from_top_to_bottom(page: str, runs: int,
     for block in _blocks(ROOT / "docs" / page):
         kind, _, rest = block.mark.partition(": ")
         if kind == "file":
+            (tmp_path / rest).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / rest).write_text(block.text, encoding="utf-8")
         elif kind == "run":
             done = _run(block, tmp_path)

@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "feed",
     },
-    "client": {*BASE, "arguments", "drivers.local", "store", "feed", "state_manager"},
+    "client": {*BASE, "arguments", "definition", "drivers.local", "store", "feed", "state_manager"},
     "diagnosis": {*BASE, "drivers.local", "store"},
     "cli": {PUBLIC, "bridge"},
     "server": {PUBLIC},

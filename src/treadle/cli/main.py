@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from treadle import __version__, bridge
-from treadle.cli import definitions, executions, files, record, running
+from treadle.cli import definitions, executions, files, record, registry, running
 
 HELP: Final = (
     "Run workflows durably, and look at what ran.\n\n"
@@ -44,6 +44,8 @@ app.command()(executions.submit)
 app.command("list")(executions.list_executions)
 app.command()(executions.show)
 app.command()(executions.history)
+app.command()(registry.register)
+app.command()(registry.workflows)
 app.command()(definitions.validate)
 app.command()(definitions.graph)
 app.command()(files.doctor)

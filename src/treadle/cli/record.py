@@ -61,7 +61,7 @@ async def _read(execution_id: str, db: Path) -> tuple[ExecutionState, Workflow, 
                 f"execution {execution_id!r} is {state.status.value}; a test is recorded from one that has ended",
                 code=NOT_ENDED,
             )
-        workflow = await reads.get_workflow(execution_id)
+        workflow = await reads.get_execution_workflow(execution_id)
         return state, workflow, read_recording(workflow, await reads.history(execution_id))
 
 

@@ -8,13 +8,22 @@ import os
 import shlex
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
 
 import treadle
-from treadle import Client, ExecutionStatus, NotFoundError, StoreLockedError, ValidationError, WorkflowEngine
+from treadle import (
+    Client,
+    ExecutionStatus,
+    NotFoundError,
+    StoreLockedError,
+    ValidationError,
+    WorkflowEngine,
+    WorkflowRef,
+)
 from treadle.cli.arguments import (
     DEFAULT_DB,
     EXIT_CODES,
@@ -22,7 +31,6 @@ from treadle.cli.arguments import (
     AsJson,
     Db,
     ExecutionId,
-    File,
     InputFile,
     Set,
     Slots,
@@ -34,26 +42,30 @@ from treadle.cli.output import INTERRUPTED, fail, fail_with, note, run_async, sa
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from pathlib import Path
     from typing import Any
 
     from treadle import ExecutionState, HistoryEvent, Workflow
 
 
 SLOTS: Final = 5
+DOCUMENTS: Final = {".yaml", ".yml", ".json"}
 
 _MAY_REST: Final = {"ExecutionPaused", "StepSucceeded", "StepFailed", "StepTimedOut", "StepCancelled", "AttemptFailed"}
 """Events after which a paused execution may have nothing in flight any more."""
 
 
 def run(  # noqa: PLR0917 - typer turns each into an option by name
-    file: File,
+    workflow: Annotated[str, typer.Argument(help="A workflow as YAML or JSON, or the id of a registered one.")],
     inputs: Set = None,
     input_file: InputFile = None,
     db: Db = DEFAULT_DB,
     actions: Actions = None,
     execution_id: Annotated[
         str | None, typer.Option("--id", help="Name of the execution; go on with it if it is open.")
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", help="Of a registered workflow: a label or a hash; the newest without it."),
     ] = None,
     slots: Slots = SLOTS,
     as_json: AsJson = False,  # noqa: FBT002 - an option
@@ -64,18 +76,21 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
     """
     given = read_inputs(input_file, inputs or [])
     modules = import_actions(actions)
+    file = Path(workflow)
+    is_file = version is None and (file.exists() or file.suffix.lower() in DOCUMENTS)
 
     async def whole() -> ExecutionState | None:
         recover = [execution_id] if execution_id else "none"
         async with WorkflowEngine(slots, store=db, actions=modules, recover=recover) as engine:
-            workflow = _load(file, engine)
+            source = _load(file, engine) if is_file else await _registered(workflow, version, engine)
             before = await _last_cursor(engine, execution_id)
-            started = await engine.start_workflow(workflow, given, execution_id=execution_id)
+            started = await engine.start_workflow(source, given, execution_id=execution_id)
             if (await engine.get_execution_state(started)).status.is_terminal:
                 note(f"execution {started!r} had ended before; this is how")
                 return await engine.wait(started)
             again.append(_same_again(started, execution_id))
-            return await _to_its_end(engine, workflow, started, before, quiet=as_json)
+            definition = await engine.get_execution_workflow(started)
+            return await _to_its_end(engine, definition, started, before, quiet=as_json)
 
     again: list[str] = []
     with _prints_of_actions_aside(as_json):
@@ -103,7 +118,7 @@ def resume(  # noqa: PLR0917 - as above
 
     async def here() -> ExecutionState | None:
         async with WorkflowEngine(slots, store=db, actions=modules, recover="none") as engine:
-            workflow = await engine.get_workflow(execution_id)
+            workflow = await engine.get_execution_workflow(execution_id)
             _need_actions(workflow, engine)
             before = await _last_cursor(engine, execution_id)
             resumed = await engine.resume_workflow(execution_id, given)
@@ -136,6 +151,15 @@ def resume(  # noqa: PLR0917 - as above
     if state is None:
         fail(f"stopped; go on with: {_same_again(execution_id, execution_id)}", code=INTERRUPTED)
     _conclude(state, db, actions, as_json=as_json)
+
+
+async def _registered(name: str, version: str | None, engine: WorkflowEngine) -> WorkflowRef:
+    """Return the registered workflow of that id; end the command where there is none."""
+    try:
+        await engine.get_workflow(name, version)
+    except NotFoundError as error:
+        fail(f"{error}" if version is not None else f"there is no file {name}, and {error}")
+    return WorkflowRef(name, version)
 
 
 def _load(file: Path, engine: WorkflowEngine) -> Workflow:

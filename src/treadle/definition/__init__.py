@@ -15,6 +15,7 @@ from treadle.definition.documents import (
     read_yaml,
     validate,
 )
+from treadle.definition.folders import load_workflows
 from treadle.definition.handles import NodeHandle, OutputReference
 from treadle.definition.mermaid import to_mermaid
 from treadle.definition.schema import definition_schema
@@ -30,6 +31,7 @@ __all__ = [
     "definition_schema",
     "format_duration",
     "load_workflow",
+    "load_workflows",
     "parse_duration",
     "read_document",
     "read_json",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
     from datetime import timedelta
 
-    from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent
+    from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent, WorkflowVersion
 
 
 class Order(Struct, frozen=True):
@@ -25,6 +25,7 @@ class Order(Struct, frozen=True):
         priority: Ready steps of a higher one start first.
         tags: Shown in lists.
         has_new_id: The id was drawn at random for this order, so that no execution can have it.
+        any_version: The workflow was named by its id alone: an execution of another version of it is the same one.
     """
 
     execution_id: str
@@ -33,6 +34,7 @@ class Order(Struct, frozen=True):
     priority: int = 0
     tags: dict[str, str] = {}
     has_new_id: bool = False
+    any_version: bool = False
 
 
 class Health(Struct, frozen=True):
@@ -59,6 +61,16 @@ class Reads(Protocol):
 
     async def workflow(self, execution_id: str) -> Workflow:
         """Return the definition of one execution."""
+
+    async def versions(self, workflow_id: str = "") -> list[WorkflowVersion]:
+        """Return registered versions of one workflow, or (``""``) of all by id; the last registered first."""
+
+    async def registered(self, workflow_id: str, version: str | None) -> Workflow:
+        """Return a registered workflow; without a version the one registered last.
+
+        Raises:
+            NotFoundError: No such workflow is registered, or no such version of it.
+        """
 
     async def list_executions(
         self,
@@ -93,6 +105,13 @@ class Driver(Reads, Protocol):
 
         Raises:
             ConflictError: The id is taken by another definition or input.
+            StoreError: The log does not take work now.
+        """
+
+    async def register(self, workflows: Sequence[Workflow]) -> list[WorkflowVersion]:
+        """Register valid workflows, all or none; return their versions once that is durable.
+
+        Raises:
             StoreError: The log does not take work now.
         """
 

@@ -37,15 +37,15 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         verb: What to do.
-        execution_id: With which execution.
+        execution_id: With which execution; ``""`` for a verb that is about none.
         request: Names this command, so that it counts once.
         inputs: JSON object for ``resume``; empty for none.
         reason: For ``cancel`` and ``terminate``.
         step: For ``submit``.
-        data: For ``submit``: the answer.
+        data: For ``submit``: the answer; for ``register``: the canonical form of a valid workflow.
     """
 
-    verb: Literal["pause", "resume", "cancel", "terminate", "submit"]
+    verb: Literal["pause", "resume", "cancel", "terminate", "submit", "register"]
     execution_id: str
     request: str
     inputs: dict[str, Raw] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from treadle.drivers.local.catalog import register
 from treadle.drivers.local.clock import Clock
 from treadle.drivers.local.reads import LogReads
 from treadle.drivers.local.recovery import Plans
@@ -33,13 +34,13 @@ from treadle.store.protocol import Filter
 from treadle.values import PayloadError, decode_payload, encode_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from msgspec import Raw
 
     from treadle.actions import Registry
     from treadle.drivers.protocol import Health, Order
-    from treadle.model import ExecutionState
+    from treadle.model import ExecutionState, Workflow, WorkflowVersion
     from treadle.settings import Settings
     from treadle.store.protocol import Store
 
@@ -126,7 +127,7 @@ class LocalDriver(LogReads):
         return self._turns.health
 
     async def serves(self, execution_id: str) -> bool:
-        """Tell whether commands of other processes to this execution are for this engine.
+        """Tell whether commands of other processes to this execution (``""``: to none) are for this engine.
 
         One that goes on with some executions only leaves the others to the engine that will run them.
         """
@@ -149,9 +150,7 @@ class LocalDriver(LogReads):
 
     async def start(self, order: Order) -> str:
         """Create and begin an execution."""
-        self._turns.check_lives()
-        if not self._turns.health.ok:
-            raise StoreError(self._turns.health.reason, self._log.path)
+        self._check_takes_work()
         definition = self._plans.define(order.workflow)
         known = await self._known(order)
         if known is None and await self._turns.residents.room():
@@ -172,6 +171,20 @@ class LocalDriver(LogReads):
         await self._turns.ask(resident, request)
         return order.execution_id
 
+    def _check_takes_work(self) -> None:
+        self._turns.check_lives()
+        if not self._turns.health.ok:
+            raise StoreError(self._turns.health.reason, self._log.path)
+
+    async def register(self, workflows: Sequence[Workflow]) -> list[WorkflowVersion]:
+        """Register workflows."""
+        self._check_takes_work()
+        try:
+            return await register(self._log, self._plans, workflows, at=self._clock.wall_ms())
+        except StoreError as error:
+            self._turns.doubt(error)
+            raise
+
     async def _known(self, order: Order) -> Resident | None:
         """Return the execution of that id, if there is one."""
         residents = self._turns.residents
@@ -184,8 +197,9 @@ class LocalDriver(LogReads):
         if not self._turns.is_settled(known):  # another start of the same id may be on its way to the log
             await self._turns.ask(known, TimeReached(at=known.now_ms()))
         state = known.state
-        if state.definition_hash != name or _canonical(state.original_input) != _canonical(order.input):
-            what = "input" if state.definition_hash == name else "definition"
+        is_same = state.workflow_id == order.workflow.id if order.any_version else state.definition_hash == name
+        if not is_same or _canonical(state.original_input) != _canonical(order.input):
+            what = "input" if is_same else "definition"
             message = f"execution {order.execution_id!r} exists with another {what}; choose another id"
             raise ConflictError(message, order.execution_id, state.status.value)
         return order.execution_id

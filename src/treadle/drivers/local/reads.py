@@ -6,6 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from treadle.drivers.local.catalog import Catalog
 from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.watching import describe, watch_events
 from treadle.errors import NotFoundError, TreadleError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from treadle.feed import Source
-    from treadle.model import ExecutionState, HistoryEvent, Workflow
+    from treadle.model import ExecutionState, HistoryEvent, Workflow, WorkflowVersion
     from treadle.store.protocol import Listed, Reader
 
 _logger = logging.getLogger("treadle.engine")
@@ -30,12 +31,16 @@ class LogReads:
         store: The log.
         source: Says when the log has grown.
         plans: Compiled definitions, shared with whoever runs them; None for its own.
+
+    Attributes:
+        catalog: The registered workflows.
     """
 
     def __init__(self, store: Reader, source: Source, plans: Plans | None = None) -> None:
         self._store = store
         self._source = source
         self._plans = plans or Plans(store)
+        self.catalog = Catalog(store, self._plans)
 
     async def state(self, execution_id: str) -> ExecutionState:
         """Return what is committed of one execution."""
@@ -50,6 +55,14 @@ class LogReads:
         if row is None:
             raise NotFoundError("execution", execution_id)
         return (await self._plans.read(row.definition_hash, execution_id)).workflow
+
+    async def versions(self, workflow_id: str = "") -> list[WorkflowVersion]:
+        """Return registered versions."""
+        return await self.catalog.versions(workflow_id)
+
+    async def registered(self, workflow_id: str, version: str | None) -> Workflow:
+        """Return a registered workflow."""
+        return (await self.catalog.plan(workflow_id, version)).workflow
 
     async def list_executions(
         self,

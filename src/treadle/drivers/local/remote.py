@@ -8,15 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import msgspec
+
 from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, TreadleError, ValidationError
+from treadle.model import decode_workflow
 from treadle.store.inbox import Inbox, Letter, Reply
 from treadle.values import PayloadError, decode_payload, encode_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from msgspec import Raw
 
+    from treadle.model import Workflow, WorkflowVersion
     from treadle.settings import Settings
 
 _logger = logging.getLogger("treadle.engine")
@@ -41,6 +45,9 @@ class Verbs(Protocol):
 
     async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
         """Answer an input node."""
+
+    async def register(self, workflows: Sequence[Workflow]) -> list[WorkflowVersion]:
+        """Register workflows."""
 
 
 class RemoteCommands:
@@ -119,6 +126,8 @@ class RemoteCommands:
                 data = self._checked({"answer": letter.data})
                 answer = encode_payload(decode_payload(data)["answer"], self._settings)
                 return await self._verbs.submit(letter.execution_id, letter.step, answer, letter.request)
+            case "register":
+                return bool(await self._verbs.register([_workflow(letter.data)]))
 
     def _checked(self, inputs: dict[str, Raw]) -> Raw:
         try:
@@ -128,3 +137,10 @@ class RemoteCommands:
 
     async def _on_thread(self, function: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+
+def _workflow(data: Raw) -> Workflow:
+    try:
+        return decode_workflow(bytes(data))
+    except msgspec.MsgspecError as error:
+        raise ValidationError(f"this is no workflow of this version of treadle: {error}") from error

@@ -82,6 +82,7 @@ class TurnLoop:
         self._threads = Threads(settings.step_threads or max_concurrent_steps)
         self._timers = Timers(clock, self._time_reached)
         self.residents = Residents(store, plans, settings, clock, self._go_on)
+        self._doubt: StoreError | None = None
         self._arrived: dict[Resident, None] = {}
         self._current: Tick | None = None
         self._doubtful: dict[Resident, None] = {}
@@ -223,6 +224,11 @@ class TurnLoop:
         self.put(resident, request, verdict)
         return await verdict
 
+    def doubt(self, error: StoreError) -> None:
+        """Read the log again before more is written: something else than a turn could not be."""
+        self._doubt = error
+        self._signal()
+
     async def wait(self, resident: Resident, *, until_ended: bool) -> ExecutionState:
         """Return the state of an execution once it has ended or (unless ``until_ended``) rests in PAUSED."""
         if resident.state.ended_at and self.is_settled(resident):
@@ -282,6 +288,9 @@ class TurnLoop:
         self.refuse_all(self._defect)
 
     async def _tick(self) -> None:
+        doubt, self._doubt = self._doubt, None
+        if doubt is not None:
+            raise doubt
         arrived, self._arrived = self._arrived, {}
         tick = self._current = Tick(arrived, self._admission, self._offers, self._give_up)
         tick.advance()
