@@ -512,6 +512,9 @@ class ExecutionState(Struct, frozen=True):
         cancelling: True from the request to cancel until CANCELLED.
         handled_failures: Keys of failed steps that did not fail the execution.
         tags: As given at the start.
+        key: As given at the start; ``""`` for none.
+        start_at: When it was asked to begin; None for at once.
+        queued: It waits until those with its key before it have ended.
         created_at: When the start became a fact.
         started_at: When it began to run; None while PENDING.
         ended_at: When the status became terminal; None before that.
@@ -530,6 +533,9 @@ class ExecutionState(Struct, frozen=True):
     cancelling: bool = False
     handled_failures: tuple[str, ...] = ()
     tags: dict[str, str] = {}
+    key: str = ""
+    start_at: datetime | None = None
+    queued: bool = False
     created_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None

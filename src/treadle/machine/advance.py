@@ -159,11 +159,30 @@ def _start_requested(turn: Turn, one: i.StartRequested) -> bool:
             parent=one.parent,
             parent_step=one.parent_step,
             depth=one.depth,
+            key=one.key,
+            start_at=one.start_at,
+            queued=one.queued,
+            supersedes=one.supersedes,
             at=one.at,
         )
     )
-    turn.emit(e.ExecutionStarted(at=one.at))
+    _begin(turn, one.at)
     return True
+
+
+def _start_released(turn: Turn, one: i.StartReleased) -> None:
+    state = turn.state
+    if state.queued and not state.ended_at:
+        turn.emit(e.ExecutionReleased(at=one.at))
+        _begin(turn, one.at)
+
+
+def _begin(turn: Turn, at: int) -> None:
+    """Begin an execution that exists, if nothing holds it back."""
+    state = turn.state
+    is_pending = state.created_at and not state.started_at and not state.ended_at
+    if is_pending and not state.queued and state.start_at <= at:
+        turn.emit(e.ExecutionStarted(at=at))
 
 
 def _returned(turn: Turn, one: i.ActionReturned) -> bool:
@@ -246,6 +265,7 @@ def _flying(
 
 def _time_reached(turn: Turn, one: i.TimeReached) -> None:
     state = turn.state
+    _begin(turn, one.at)
     if state.paused_at is not None:
         return
     _fire(turn, state.timers, state.clock(one.at), one.at)
@@ -340,7 +360,7 @@ def _cancel_execution_requested(turn: Turn, one: i.CancelExecutionRequested) -> 
     state = turn.state
     if turn.is_repeated(one.request):
         return True
-    if state.ended_at or not state.started_at:
+    if state.ended_at or not state.created_at:
         return False
     if state.ending is None or state.ending.status is not ExecutionStatus.CANCELLED:
         cancel(turn, one.reason, one.request, one.at)
@@ -360,6 +380,7 @@ def _note(turn: Turn, one: i.PauseRequested | i.CancelExecutionRequested) -> Non
 
 _TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {
     i.StartRequested: _start_requested,
+    i.StartReleased: _start_released,
     i.ActionReturned: _returned,
     i.ActionRaised: _raised,
     i.ActionCancelled: _cancelled,

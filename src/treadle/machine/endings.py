@@ -107,7 +107,7 @@ def close(turn: Turn, scope: Scope, at: int, *, skips: bool = False) -> None:
 def settle(turn: Turn, at: int) -> None:
     """End the execution, or pause it for input, if that is what is left to do."""
     state = turn.state
-    if state.ended_at or not state.started_at:
+    if state.ended_at or not state.created_at:
         return
     ending = state.root.ending
     if ending is not None:

@@ -43,6 +43,10 @@ class ExecutionCreated(Event, frozen=True):
         parent: Id of the execution that started it; ``""`` for none.
         parent_step: Key of the step there.
         depth: How many executions are above it.
+        key: At most one open execution of a workflow has begun with it; ``""`` for none.
+        start_at: When it begins, by the wall clock, in milliseconds since the epoch; 0 for at once.
+        queued: Others with its key had not ended: it begins once they have.
+        supersedes: Those others are cancelled for it.
     """
 
     execution_id: str
@@ -54,6 +58,14 @@ class ExecutionCreated(Event, frozen=True):
     parent: str = ""
     parent_step: str = ""
     depth: int = 0
+    key: str = ""
+    start_at: int = 0
+    queued: bool = False
+    supersedes: bool = False
+
+
+class ExecutionReleased(Event, frozen=True):
+    """All that had its key before it have ended; it begins when its time has come."""
 
 
 class ExecutionStarted(Event, frozen=True):
@@ -551,6 +563,7 @@ class ExecutionTimedOut(Event, frozen=True):
 
 AnyEvent: TypeAlias = (
     ExecutionCreated
+    | ExecutionReleased
     | ExecutionStarted
     | StepReady
     | StepStarted

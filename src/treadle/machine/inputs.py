@@ -20,7 +20,10 @@ class Input(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class StartRequested(Input, frozen=True):
-    """Create the execution and begin. ``input`` is a JSON object."""
+    """Create the execution, and begin unless ``start_at`` or others with its key say later.
+
+    ``input`` is a JSON object; the other fields are those of ``ExecutionCreated``.
+    """
 
     execution_id: str
     input: Raw
@@ -29,6 +32,14 @@ class StartRequested(Input, frozen=True):
     parent: str = ""
     parent_step: str = ""
     depth: int = 0
+    key: str = ""
+    start_at: int = 0
+    queued: bool = False
+    supersedes: bool = False
+
+
+class StartReleased(Input, frozen=True):
+    """All that had the key of a queued execution before it have ended."""
 
 
 class ActionReturned(Input, frozen=True):
@@ -168,6 +179,7 @@ class ChildWentOn(Input, frozen=True):
 
 AnyInput: TypeAlias = (
     StartRequested
+    | StartReleased
     | ActionReturned
     | ActionRaised
     | ActionCancelled

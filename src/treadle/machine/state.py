@@ -63,6 +63,8 @@ class State:
         agenda: Nodes that the counters have met or lost and that the machine has not moved yet; empty between turns.
         settling: Bodies in which nothing is left to do; empty between turns.
         going: Steps of whose bodies one has ended, or none has begun; empty between turns.
+        key, start_at, supersedes: As in ``ExecutionCreated``.
+        queued: It may not begin before it is released.
     """
 
     __slots__ = (
@@ -84,6 +86,7 @@ class State:
         "input",
         "input_value",
         "kept",
+        "key",
         "last_at",
         "listening",
         "original_input",
@@ -95,13 +98,16 @@ class State:
         "places",
         "plan",
         "priority",
+        "queued",
         "ready",
         "requests",
         "resting",
         "root",
         "settling",
+        "start_at",
         "started_at",
         "status",
+        "supersedes",
         "tags",
         "timers",
         "waiting",
@@ -122,6 +128,9 @@ class State:
         self.error: StepError | None = None
         self.priority = 0
         self.tags: dict[str, str] = {}
+        self.key = ""
+        self.start_at = 0
+        self.queued = self.supersedes = False
         self.created_at = self.started_at = self.ended_at = self.last_at = 0
         self.root = Scope(plan, plan.ids)
         self.parent = self.parent_step = ""
@@ -166,6 +175,8 @@ class State:
         """Return the wall time at which ``TimeReached`` is due; None while nothing is."""
         if self.paused_at is not None or self.ended_at:
             return None
+        if not self.started_at:
+            return None if self.queued else self.start_at or None
         own = self.timers[0][0] + self.paused_ms if self.timers else None
         wall = self.wall_timers[0][0] if self.wall_timers else None
         return wall if own is None else own if wall is None else min(own, wall)

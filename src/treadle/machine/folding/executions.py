@@ -44,7 +44,15 @@ def _execution_created(state: State, event: e.ExecutionCreated) -> None:
     state.priority = event.priority
     state.tags = event.tags
     state.parent, state.parent_step, state.depth = event.parent, event.parent_step, event.depth
+    state.key = event.key
+    state.start_at = event.start_at
+    state.queued = event.queued
+    state.supersedes = event.supersedes
     state.created_at = event.at
+
+
+def _execution_released(state: State, _event: e.ExecutionReleased) -> None:
+    state.queued = False
 
 
 def _execution_started(state: State, event: e.ExecutionStarted) -> None:
@@ -150,6 +158,7 @@ def _move_execution(state: State, status: ExecutionStatus) -> None:
 
 APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     e.ExecutionCreated: _execution_created,
+    e.ExecutionReleased: _execution_released,
     e.ExecutionStarted: _execution_started,
     e.ExecutionPaused: _execution_paused,
     e.ExecutionResumed: _execution_resumed,
