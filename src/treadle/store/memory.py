@@ -72,6 +72,7 @@ class MemoryStore:
             created_ms=row.created_ms,
             ended_ms=row.ended_ms,
             tags=row.tags,
+            key=row.key,
         )
 
     async def register(self, versions: Sequence[tuple[Version, bytes]]) -> Sequence[Version]:
@@ -119,6 +120,14 @@ class MemoryStore:
         """Return index rows, newest first."""
         rows = [row for row in reversed(self._listed.values()) if _matches(row, where)]
         return [row for row in rows if before is None or row.number < before][:limit]
+
+    async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
+        """Return the open executions that have a key, oldest first."""
+        return [
+            row
+            for row in self._listed.values()
+            if row.is_open and row.workflow_id == workflow_id and row.key == key and key
+        ][:limit]
 
 
 def _matches(row: Listed, where: Filter) -> bool:

@@ -39,6 +39,7 @@ class IndexRow(Struct, frozen=True, gc=False):
         created_ms: Milliseconds since the epoch, set by the first turn only.
         ended_ms: Milliseconds since the epoch; None while open.
         tags: Set by the first turn only.
+        key: Set by the first turn only; ``""`` for none.
     """
 
     status: str
@@ -48,6 +49,7 @@ class IndexRow(Struct, frozen=True, gc=False):
     created_ms: int = 0
     ended_ms: int | None = None
     tags: dict[str, str] = {}
+    key: str = ""
 
 
 class Turn(Struct, frozen=True, gc=False):
@@ -112,6 +114,7 @@ class Listed(Struct, frozen=True, gc=False):
     created_ms: int
     ended_ms: int | None
     tags: dict[str, str]
+    key: str = ""
     damage: str = ""
 
 
@@ -190,6 +193,9 @@ class Reader(Protocol):
 
     async def list(self, where: Filter = ..., *, limit: int = 100, before: int | None = None) -> Sequence[Listed]:
         """Return executions, newest first; ``before`` is the ``number`` of the last row of the page before."""
+
+    async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
+        """Return the open executions of a workflow that have a key, oldest first; None for all of them."""
 
     async def close(self) -> None:
         """Let go of the file. Safe before ``open`` and twice."""

@@ -19,7 +19,7 @@ _TURNS = """select t.cursor, t.sequence, t.count, t.format, t.events, t.checksum
 from turns t where t.execution = ? and t.sequence > ? order by t.sequence"""
 _AFTER = """select t.cursor, t.sequence, t.count, t.events, e.execution_id
 from turns t join executions e on e.number = t.execution where t.cursor > ? order by t.cursor limit ?"""
-_COLUMNS = "number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags"
+_COLUMNS = "number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags, key"
 _ONE = f"select {_COLUMNS} from executions where execution_id = ?"  # noqa: S608 - constant columns
 _LIST = f"""select {_COLUMNS} from executions where (:before is null or number < :before)
 and (:workflow = '' or workflow_id = :workflow) and (:open is null or (is_open or ended_ms is null) = :open)
@@ -31,6 +31,8 @@ order by number desc limit :limit"""  # noqa: S608 - constant columns
 _VERSION = "select workflow_id, definition_hash, label, registered_ms from versions"
 _VERSIONS = f"{_VERSION} order by workflow_id, place desc"
 _VERSIONS_OF = f"{_VERSION} where workflow_id = ? order by place desc"
+_LINE = f"""select {_COLUMNS} from executions where workflow_id = ? and key = ? and key != ''
+and (is_open or ended_ms is null) order by number limit ?"""  # noqa: S608 - constant columns
 _NOTHING = 0, b""
 _MOST_CHECKED = 1_000
 FORMATS = (1,)
@@ -120,6 +122,10 @@ class Reading:
         }
         return [_listed(row) for row in self._all(_LIST, values)]
 
+    def line(self, workflow_id: str, key: str, limit: int | None) -> Sequence[Listed]:
+        """Return the open executions that have a key, oldest first."""
+        return [_listed(row) for row in self._all(_LINE, (workflow_id, key, -1 if limit is None else limit))]
+
     def check_pages(self) -> Sequence[str]:
         """Return what SQLite finds wrong with its pages and indexes, at most ten of it."""
         return [str(row[0]) for row in self._all("pragma quick_check(10)", ()) if row[0] != "ok"]
@@ -139,14 +145,16 @@ class Reading:
 
 def _listed(row: tuple[Any, ...]) -> Listed:
     """Return a row of the table; one that was damaged says so, so that the others can still be listed."""
-    number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags = row
-    values = (workflow_id, definition_hash, status, is_open, created_ms, ended_ms, _decode_tags(tags))
+    number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags, key = row
+    values = (workflow_id, definition_hash, status, is_open, created_ms, ended_ms, _decode_tags(tags), key)
     try:
-        plain = msgspec.convert(values, tuple[str, str, str, int, int, int | None, dict[str, str]])
+        plain = msgspec.convert(values, tuple[str, str, str, int, int, int | None, dict[str, str], str])
     except msgspec.ValidationError as error:
-        return Listed(number, str(execution_id), "", str(definition_hash), "", False, 0, None, {}, f"its row: {error}")
-    workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags = plain
-    return Listed(number, execution_id, workflow_id, definition_hash, status, bool(is_open), created_ms, ended_ms, tags)
+        damage = f"its row: {error}"
+        return Listed(number, str(execution_id), "", str(definition_hash), "", False, 0, None, {}, damage=damage)
+    workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags, key = plain
+    names = (number, execution_id, workflow_id, definition_hash)
+    return Listed(*names, status, bool(is_open), created_ms, ended_ms, tags, key)
 
 
 def _decode_tags(text: object) -> object:

@@ -27,8 +27,8 @@ FORMAT = 1
 _INSERT_TURN = """insert into turns (cursor, execution, sequence, count, format, events, checksum)
 values (?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_EXECUTION = """insert into executions
-(execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags)
-values (?, ?, ?, ?, ?, ?, ?, ?)"""
+(execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags, key)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_EXECUTION = "update executions set status = ?, is_open = ?, ended_ms = ? where number = ?"
 _INSERT_DEFINITION = """insert into definitions (hash, document) values (?, ?)
 on conflict (hash) do update set document = excluded.document where document is not excluded.document"""
@@ -173,7 +173,7 @@ class Writer:
             self._connection.execute(_INSERT_DEFINITION, (row.definition_hash, turn.definition))
             self._definitions.add(row.definition_hash)
         values = (turn.execution_id, row.workflow_id, row.definition_hash, row.status, row.is_open)
-        more = (row.created_ms, row.ended_ms, json.dumps(row.tags, sort_keys=True))
+        more = (row.created_ms, row.ended_ms, json.dumps(row.tags, sort_keys=True), row.key)
         number = self._connection.execute(_INSERT_EXECUTION, (*values, *more)).lastrowid or 0
         return _Head(number, 0, first_link(turn.execution_id, row.definition_hash))
 

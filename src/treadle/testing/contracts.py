@@ -194,3 +194,18 @@ class StoreContract:
             assert await store.head() == 0
 
         self._check(tmp_path, check)
+
+    def test_the_line_of_a_key_is_its_open_executions_oldest_first(self, tmp_path: Path) -> None:
+        """Those of another key or workflow, those that have ended and those without a key stand in no line."""
+
+        async def check(store: Store) -> None:
+            await store.append([first_turn(name, key="k") for name in "abc"])
+            await store.append([first_turn("d", key="other"), first_turn("e")])
+            await store.append([later_turn("a", 2, index=ENDED)])
+            assert [row.execution_id for row in await store.line("w", "k")] == ["b", "c"]
+            assert [row.execution_id for row in await store.line("w", "k", limit=1)] == ["b"]
+            assert [(row.execution_id, row.key) for row in await store.line("w", "other")] == [("d", "other")]
+            for workflow_id, key in (("w", ""), ("w", "nothing"), ("x", "k")):
+                assert list(await store.line(workflow_id, key)) == []
+
+        self._check(tmp_path, check)

@@ -86,6 +86,10 @@ class BlockingStore:
         """Return index rows."""
         return self._do(self._inner.list(where, limit=limit, before=before))
 
+    async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
+        """Return the open executions that have a key."""
+        return self._do(self._inner.line(workflow_id, key, limit=limit))
+
     async def close(self) -> None:
         """Close the store. Safe twice."""
         self.shut()

@@ -107,6 +107,7 @@ class Resident:
             created_ms=state.created_at,
             ended_ms=state.ended_at or None,
             tags=state.tags,
+            key=state.key,
         )
 
     @property
