@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from treadle.durations import parse_duration, parse_time
 from treadle.errors import ValidationError
-from treadle.model import ExecutionStatus
+from treadle.model import ExecutionStatus, OnConflict
 from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
@@ -97,6 +98,42 @@ def check_duration(given: object, what: str) -> timedelta:
     if isinstance(given, (int, float)) and type(given) is not bool and 0 <= given <= LONGEST_SECONDS:
         return timedelta(seconds=given)
     raise ValidationError(f"{what} is a timedelta or seconds, 0 or more, not {_shown(given)}")
+
+
+def check_key(given: object) -> str:
+    """Return a key that executions share; None for none."""
+    if given is None:
+        return ""
+    if not isinstance(given, str) or not 1 <= len(given) <= NAME_CHARS or not _is_plain(given):
+        raise ValidationError(f"a key is 1 to {NAME_CHARS} printable characters, not {_shown(given)}")
+    return given
+
+
+def check_on_conflict(given: object, key: str) -> OnConflict:
+    """Return what a start does where its key is taken; None for the default."""
+    if given is not None and not key:
+        raise ValidationError("on_conflict says what to do where the key is taken; give a key too")
+    try:
+        return OnConflict.REJECT if given is None else OnConflict(given)
+    except ValueError:
+        known = ", ".join(one.value for one in OnConflict)
+        raise ValidationError(f"on_conflict is one of {known}, not {_shown(given)}") from None
+
+
+def check_start_at(given: object) -> tuple[int, int]:
+    """Return when an execution begins, in milliseconds since the epoch or (the second) from now; zeros for at once."""
+    if given is None:
+        return 0, 0
+    if isinstance(given, datetime) and given.utcoffset() is not None:
+        return max(int(given.timestamp() * 1000), 0), 0
+    if isinstance(given, str) and (at := parse_time(given)) is not None:
+        return at, 0
+    if isinstance(given, (str, timedelta)):
+        try:
+            return 0, parse_duration(given)
+        except ValidationError as error:
+            raise ValidationError(f"start_at: {error}; a time has a date and a zone") from None
+    raise ValidationError(f"start_at is a datetime with its zone or a timedelta from now, not {_shown(given)}")
 
 
 def check_recover(given: object) -> str | Collection[str]:

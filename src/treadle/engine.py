@@ -15,13 +15,16 @@ from treadle.arguments import (
     check_duration,
     check_id,
     check_input,
+    check_key,
     check_number,
     check_object,
+    check_on_conflict,
     check_payload,
     check_place,
     check_reason,
     check_recover,
     check_sources,
+    check_start_at,
     check_tags,
 )
 from treadle.definition import load_workflow, load_workflows
@@ -35,6 +38,7 @@ from treadle.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
     from typing import TypeAlias
 
     from treadle.definition import Source
@@ -150,6 +154,9 @@ class WorkflowEngine(StateManager):
         execution_id: str | None = None,
         priority: int = 0,
         tags: Mapping[str, str] | None = None,
+        key: str | None = None,
+        on_conflict: str | None = None,
+        start_at: datetime | timedelta | str | None = None,
     ) -> str:
         """Start an execution and return its id once the start is durable.
 
@@ -160,15 +167,24 @@ class WorkflowEngine(StateManager):
             execution_id: Its name; with the same definition and input it is returned again. None for a new one.
             priority: Ready steps of higher ones start first.
             tags: Shown and searched in lists.
+            key: At most one open execution of the workflow has begun with it, such as one per customer.
+            on_conflict: Where an open one has the key: ``"reject"`` (the default) raises, ``"return_existing"`` returns
+                its id, ``"queue"`` starts once those before it have ended, and ``"cancel_running"`` cancels those
+                before it and starts once they have ended.
+            start_at: When it begins: a time with its zone, or how long from now (``"10m"`` also as text); until then
+                it is PENDING. None for now.
 
         Raises:
             ValidationError: The definition or the input is wrong; ``problems`` has all of it.
             NotFoundError: No such workflow is registered, or no such version of it.
-            ConflictError: The id is taken by another definition or input.
+            ConflictError: The id is taken by another definition, input or key; or (``reject``) the key by an open
+                execution, which ``execution_id`` names.
             OverloadedError: The engine has been behind for ``Settings.start_wait_ms``.
             StoreError: The log takes no work now.
         """
         definition = load_workflow(await self._meant(workflow), actions=self.actions)
+        key = check_key(key)
+        at, delay_ms = check_start_at(start_at)
         order = Order(
             execution_id=uuid.uuid4().hex if execution_id is None else check_id(execution_id),
             workflow=definition,
@@ -176,6 +192,10 @@ class WorkflowEngine(StateManager):
             priority=check_number(priority, "priority", least=-LARGEST_NUMBER),
             tags=check_tags(tags),
             has_new_id=execution_id is None,
+            key=key,
+            on_conflict=check_on_conflict(on_conflict, key),
+            start_at=at,
+            delay_ms=delay_ms,
             any_version=isinstance(workflow, WorkflowRef) and workflow.version is None,
         )
         return await self._driver.start(order)
@@ -196,10 +216,20 @@ class WorkflowEngine(StateManager):
         execution_id: str | None = None,
         priority: int = 0,
         tags: Mapping[str, str] | None = None,
+        key: str | None = None,
+        on_conflict: str | None = None,
+        start_at: datetime | timedelta | str | None = None,
     ) -> ExecutionState:
         """Start an execution as ``start_workflow`` does, and ``wait`` for it."""
         started = await self.start_workflow(
-            workflow, input_data, execution_id=execution_id, priority=priority, tags=tags
+            workflow,
+            input_data,
+            execution_id=execution_id,
+            priority=priority,
+            tags=tags,
+            key=key,
+            on_conflict=on_conflict,
+            start_at=start_at,
         )
         return await self.wait(started)
 

@@ -137,6 +137,19 @@ class Jitter(str, Enum):
     FULL = "full"
 
 
+class OnConflict(str, Enum):
+    """What a start does where an open execution of the workflow has its key already.
+
+    ``reject`` raises; ``return_existing`` gives that one; ``queue`` starts once those before it have ended;
+    ``cancel_running`` cancels those before it, and starts once they have ended.
+    """
+
+    REJECT = "reject"
+    RETURN_EXISTING = "return_existing"
+    QUEUE = "queue"
+    CANCEL_RUNNING = "cancel_running"
+
+
 class RetryPolicy(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """How an action's failures are retried.
 

@@ -77,3 +77,31 @@ async def test_beside_an_engine_it_is_asked_to_register(folder: Path) -> None:
         code, out, err = await asyncio.to_thread(treadle, folder, "register", "flows")
         assert (code, out.split()[:2], err) == (0, ["greet", "1"], "")
         assert (await engine.get_workflow("greet")).version == 1
+
+
+def test_a_key_and_a_time_are_given_on_the_command_line(folder: Path) -> None:
+    flow = "flows/greet.yaml"
+    code, out, err = treadle(folder, "run", flow, "--start-at", "20ms", "--id", "one", "--key", "k")
+    assert (code, out.splitlines()[-1], err[:27]) == (0, 'COMPLETED: "one"', "execution 'one' begins at 2")
+    (folder / "asks.yaml").write_text(
+        'id: greet\nnodes: [{id: ask, type: input}, {id: b, type: set, config: {values: "done"}}]\n'
+        "connections: [{source: ask, target: b}]\n"
+    )
+    assert treadle(folder, "register", "asks.yaml")[0] == 0
+    with subprocess.Popen(
+        [sys.executable, "-m", "treadle", "run", "greet", "--key", "k", "--id", "first"],
+        cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as asking:  # fmt: skip
+        assert asking.stdout is not None
+        while "InputAsked" not in asking.stdout.readline():
+            pass
+        asking.kill()
+    code, _, err = treadle(folder, "run", flow, "--key", "k")
+    assert (code, err.startswith("error: execution 'first' of workflow 'greet' has the key 'k'")) == (2, True)
+    code, _, err = treadle(folder, "run", flow, "--key", "k", "--on-conflict", "sometimes")
+    assert (code, "sometimes" in err) == (2, True)
+    code, out, err = treadle(folder, "run", flow, "--key", "k", "--on-conflict", "cancel_running")
+    assert (code, out.splitlines()[-1], "begins once those with the key 'k'" in err) == (0, 'COMPLETED: "one"', True)
+    assert treadle(folder, "show", "first")[1].splitlines()[-2] == "CANCELLED"
+    code, _, err = treadle(folder, "run", flow, "--start-at", "tomorrow")
+    assert (code, "Traceback" in err, err[:22]) == (2, False, 'error: start_at: "tomo')

@@ -19,6 +19,7 @@ from treadle import (
     Client,
     ExecutionStatus,
     NotFoundError,
+    OnConflict,
     StoreLockedError,
     ValidationError,
     WorkflowEngine,
@@ -38,7 +39,18 @@ from treadle.cli.arguments import (
     need_file,
     read_inputs,
 )
-from treadle.cli.output import INTERRUPTED, fail, fail_with, note, run_async, say, show_event, show_json, show_result
+from treadle.cli.output import (
+    INTERRUPTED,
+    fail,
+    fail_with,
+    moment,
+    note,
+    run_async,
+    say,
+    show_event,
+    show_json,
+    show_result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -67,6 +79,13 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
         str | None,
         typer.Option("--version", help="Of a registered workflow: a label or a hash; the newest without it."),
     ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="At most one open execution of the workflow has begun with it.")
+    ] = None,
+    on_conflict: Annotated[OnConflict | None, typer.Option("--on-conflict", help="Where one has the key.")] = None,
+    start_at: Annotated[
+        str | None, typer.Option("--start-at", help="When it begins: a time with its zone, or how long from now.")
+    ] = None,
     slots: Slots = SLOTS,
     as_json: AsJson = False,  # noqa: FBT002 - an option
 ) -> None:
@@ -84,10 +103,14 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
         async with WorkflowEngine(slots, store=db, actions=modules, recover=recover) as engine:
             source = _load(file, engine) if is_file else await _registered(workflow, version, engine)
             before = await _last_cursor(engine, execution_id)
-            started = await engine.start_workflow(source, given, execution_id=execution_id)
-            if (await engine.get_execution_state(started)).status.is_terminal:
+            started = await engine.start_workflow(
+                source, given, execution_id=execution_id, key=key, on_conflict=on_conflict, start_at=start_at
+            )
+            state = await engine.get_execution_state(started)
+            if state.status.is_terminal:
                 note(f"execution {started!r} had ended before; this is how")
                 return await engine.wait(started)
+            _say_when(state)
             again.append(_same_again(started, execution_id))
             definition = await engine.get_execution_workflow(started)
             return await _to_its_end(engine, definition, started, before, quiet=as_json)
@@ -151,6 +174,13 @@ def resume(  # noqa: PLR0917 - as above
     if state is None:
         fail(f"stopped; go on with: {_same_again(execution_id, execution_id)}", code=INTERRUPTED)
     _conclude(state, db, actions, as_json=as_json)
+
+
+def _say_when(state: ExecutionState) -> None:
+    if state.queued:
+        note(f"execution {state.execution_id!r} begins once those with the key {state.key!r} before it have ended")
+    elif state.status is ExecutionStatus.PENDING:
+        note(f"execution {state.execution_id!r} begins at {moment(state.start_at)}")
 
 
 async def _registered(name: str, version: str | None, engine: WorkflowEngine) -> WorkflowRef:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Raw, Struct
 
-from treadle.model import Workflow
+from treadle.model import OnConflict, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -25,6 +25,10 @@ class Order(Struct, frozen=True):
         priority: Ready steps of a higher one start first.
         tags: Shown in lists.
         has_new_id: The id was drawn at random for this order, so that no execution can have it.
+        key: At most one open execution of the workflow has begun with it; ``""`` for none.
+        on_conflict: What to do where one has.
+        start_at: When it begins, in milliseconds since the epoch; 0 for at once.
+        delay_ms: How long from now it begins, instead.
         any_version: The workflow was named by its id alone: an execution of another version of it is the same one.
     """
 
@@ -34,6 +38,10 @@ class Order(Struct, frozen=True):
     priority: int = 0
     tags: dict[str, str] = {}
     has_new_id: bool = False
+    key: str = ""
+    on_conflict: OnConflict = OnConflict.REJECT
+    start_at: int = 0
+    delay_ms: int = 0
     any_version: bool = False
 
 
@@ -104,7 +112,7 @@ class Driver(Reads, Protocol):
         """Create and begin an execution; return its id once that is durable.
 
         Raises:
-            ConflictError: The id is taken by another definition or input.
+            ConflictError: The id is taken by another definition, input or key; or the key by another execution.
             StoreError: The log does not take work now.
         """
 

@@ -12,6 +12,7 @@ import msgspec
 
 from treadle.drivers.local.catalog import register
 from treadle.drivers.local.clock import Clock
+from treadle.drivers.local.lines import Lines, existing
 from treadle.drivers.local.reads import LogReads
 from treadle.drivers.local.recovery import Plans
 from treadle.drivers.local.remote import RemoteCommands
@@ -28,7 +29,7 @@ from treadle.machine.inputs import (
     StartRequested,
     TimeReached,
 )
-from treadle.model import NodeType
+from treadle.model import NodeType, OnConflict
 from treadle.store.inbox import Inbox
 from treadle.store.protocol import Filter
 from treadle.values import PayloadError, decode_payload, encode_payload
@@ -82,6 +83,8 @@ class LocalDriver(LogReads):
             clock=self._clock,
             draw=draw,
         )
+        self._lines = Lines(store, self._turns, settings, self._is_ours)
+        self._turns.moved = self._lines.note
         inbox = Inbox(store.path, max_bytes=settings.max_payload_bytes)
         self._remote = RemoteCommands(inbox, self, settings) if store.path else None
         self._recovers_all = False
@@ -114,6 +117,7 @@ class LocalDriver(LogReads):
         try:
             if self._remote is not None:
                 await self._remote.stop()
+            await self._lines.stop()
             await self._turns.stop(grace)
         finally:
             self._feed.close()
@@ -131,10 +135,13 @@ class LocalDriver(LogReads):
 
         One that goes on with some executions only leaves the others to the engine that will run them.
         """
-        if self._recovers_all or execution_id in self._turns.residents:
+        if self._is_ours(execution_id):
             return True
         row = await self._log.get(execution_id)
         return row is None or not row.is_open
+
+    def _is_ours(self, execution_id: str) -> bool:
+        return self._recovers_all or execution_id in self._turns.residents
 
     async def _recover(self, wanted: Collection[str] | None) -> None:
         before: int | None = None
@@ -152,23 +159,22 @@ class LocalDriver(LogReads):
         """Create and begin an execution."""
         self._check_takes_work()
         definition = self._plans.define(order.workflow)
-        known = await self._known(order)
-        if known is None and await self._turns.residents.room():
+        async with self._lines.hold(order.workflow.id, order.key):
             known = await self._known(order)
-        if known is not None:
-            self._turns.residents.let_start()  # it needs no room after all
-            return await self._start_again(known, order, definition.name)
-        state = State(self._plans.of(definition))
-        resident = Resident(order.execution_id, state, self._clock, definition=definition.document)
-        self._turns.residents.add(resident)
-        request = StartRequested(
-            execution_id=order.execution_id,
-            input=order.input,
-            priority=order.priority,
-            tags=order.tags,
-            at=resident.now_ms(),
-        )
-        await self._turns.ask(resident, request)
+            first = await self._lines.first(order.workflow.id, order.key) if known is None else None
+            if first is not None and (other := existing(order, first)) is not None:
+                return other
+            if known is None and await self._turns.residents.room():
+                known = await self._known(order)
+            if known is not None:
+                self._turns.residents.let_start()  # it needs no room after all
+                return await self._start_again(known, order, definition.name)
+            state = State(self._plans.of(definition))
+            resident = Resident(order.execution_id, state, self._clock, definition=definition.document)
+            self._turns.residents.add(resident)
+            await self._turns.ask(resident, _start_request(order, resident.now_ms(), queued=first is not None))
+        if first is not None:
+            self._lines.note(resident)
         return order.execution_id
 
     def _check_takes_work(self) -> None:
@@ -198,8 +204,9 @@ class LocalDriver(LogReads):
             await self._turns.ask(known, TimeReached(at=known.now_ms()))
         state = known.state
         is_same = state.workflow_id == order.workflow.id if order.any_version else state.definition_hash == name
-        if not is_same or _canonical(state.original_input) != _canonical(order.input):
-            what = "input" if is_same else "definition"
+        has_input = _canonical(state.original_input) == _canonical(order.input)
+        if not is_same or not has_input or state.key != order.key:
+            what = "definition" if not is_same else "input" if not has_input else "key"
             message = f"execution {order.execution_id!r} exists with another {what}; choose another id"
             raise ConflictError(message, order.execution_id, state.status.value)
         return order.execution_id
@@ -285,6 +292,20 @@ class LocalDriver(LogReads):
         if resident is not None and self._turns.is_settled(resident):
             return snapshot(resident.state)
         return await super().state(execution_id)
+
+
+def _start_request(order: Order, now: int, *, queued: bool) -> StartRequested:
+    return StartRequested(
+        execution_id=order.execution_id,
+        input=order.input,
+        priority=order.priority,
+        tags=order.tags,
+        key=order.key,
+        start_at=now + order.delay_ms if order.delay_ms else order.start_at,
+        queued=queued,
+        supersedes=queued and order.on_conflict is OnConflict.CANCEL_RUNNING,
+        at=now,
+    )
 
 
 def _canonical(data: Raw) -> bytes:

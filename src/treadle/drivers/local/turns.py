@@ -57,6 +57,10 @@ class TurnLoop:
         settings: Limits and periods.
         clock: The engine's time.
         draw: Gives the random numbers in [0, 1) of jitter.
+
+    Attributes:
+        residents: The executions in memory.
+        moved: Told of each execution that was read from the log, has ended, or was set aside.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class TurnLoop:
         self._threads = Threads(settings.step_threads or max_concurrent_steps)
         self._timers = Timers(clock, self._time_reached)
         self.residents = Residents(store, plans, settings, clock, self._go_on)
+        self.moved: Callable[[Resident], None] = _nobody
         self._doubt: StoreError | None = None
         self._arrived: dict[Resident, None] = {}
         self._current: Tick | None = None
@@ -174,6 +179,7 @@ class TurnLoop:
     def _go_on(self, resident: Resident) -> None:
         """Make what runs and what the state says agree, offer what is ready, see what is due."""
         state = resident.state
+        self.moved(resident)
         now = resident.now_ms()
         running = dict(self._bodies.of(resident.id))
         for step, attempt in list(state.in_flight.items()):
@@ -348,6 +354,7 @@ class TurnLoop:
         if state.ended_at:
             self.residents.remove(resident)
             self._offers.forget(resident)
+            self.moved(resident)
         else:
             self.residents.note(resident, is_idle=not state.in_flight and resident not in self._admission)
 
@@ -432,8 +439,13 @@ class TurnLoop:
         self._admission.withdraw(resident)
         self._timers.set(resident.id, None)
         self.residents.remove(resident)
+        self.moved(resident)
         for step, attempt in self._bodies.of(resident.id):
             self._bodies.cancel(resident, step, attempt)
+
+
+def _nobody(_: Resident) -> None:
+    """Tell nobody."""
 
 
 _NOT_OPEN: Final = "the engine is not open: its verbs are called within 'async with engine'"
