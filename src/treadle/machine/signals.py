@@ -38,7 +38,7 @@ def _event_sent(turn: Turn, one: i.EventSent) -> bool:
     if turn.is_repeated(one.event_id):
         return True
     state = turn.state
-    if state.ended_at or not state.started_at:
+    if state.ended_at or not state.created_at:
         return False
     if _receive(turn, one):
         return True

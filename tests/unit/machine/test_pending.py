@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from treadle.machine import events as e
 from treadle.machine import inputs as i
-from treadle.model import StepError
+from treadle.model import Node, NodeType, StepError
 
 T = 1_000
 
@@ -77,3 +77,12 @@ def test_it_can_be_neither_paused_nor_resumed_and_is_created_once(case: Any) -> 
 
 def test_an_execution_that_does_not_exist_cannot_be_cancelled(case: Any) -> None:
     case(["a"]).when(i.CancelExecutionRequested(at=T)).gives_nothing(False)
+
+
+def test_an_event_that_comes_before_it_begins_is_kept_for_it(case: Any) -> None:
+    one = case([Node("a", type=NodeType.EVENT, event="paid")]).created(start_at=T + 50)
+    one.when(i.EventSent(name="paid", key="", event_id="e", data=Raw(b"1"), keeps=True, at=T)).gives(
+        e.EventKept(name="paid", key="", data=Raw(b"1"), event_id="e", at=T), accepted=[True]
+    )
+    one.wait(50).when(i.TimeReached(at=one.at))
+    assert one.seen.status.value == "COMPLETED"
