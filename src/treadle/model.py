@@ -527,6 +527,7 @@ class ExecutionState(Struct, frozen=True):
         tags: As given at the start.
         key: As given at the start; ``""`` for none.
         start_at: When it was asked to begin; None for at once.
+        parent: Id of the execution that started it; ``""`` for none.
         queued: It waits until those with its key before it have ended.
         created_at: When the start became a fact.
         started_at: When it began to run; None while PENDING.
@@ -548,6 +549,7 @@ class ExecutionState(Struct, frozen=True):
     tags: dict[str, str] = {}
     key: str = ""
     start_at: datetime | None = None
+    parent: str = ""
     queued: bool = False
     created_at: datetime | None = None
     started_at: datetime | None = None

@@ -67,6 +67,38 @@ WORKFLOW: dict[str, Any] = {
 """A diamond, a retry, a condition with its else, a failure route and a join."""
 
 
+FAMILY: dict[str, Any] = {
+    "id": "family",
+    "nodes": [
+        {"id": "m", "type": "map", "items": [1, 2, 3], "max_concurrency": 2, "workflow": "member"},
+        {
+            "id": "l",
+            "type": "loop",
+            "until": "index == 1",
+            "body": {"nodes": [{"id": "c", "type": "workflow", "workflow": "member", "input": {"n": "${index}"}}]},
+        },
+        {"id": "p", "type": "parallel", "body": {"nodes": [node("a"), node("b", "flaky")]}},
+        node("end"),
+    ],
+    "connections": [
+        {"source": "m", "target": "l"},
+        {"source": "m", "target": "p"},
+        {"source": "l", "target": "end"},
+        {"source": "p", "target": "end"},
+    ],
+    "output": {"m": "${m}", "l": "${l}", "p": "${p}"},
+}
+FAMILY["nodes"][0]["input"] = {"n": "${item}"}
+MEMBER: dict[str, Any] = {
+    "id": "member",
+    "nodes": [node("one"), node("two", parameters={"name": "${input.n}"})],
+    "connections": [{"source": "one", "target": "two"}],
+}
+"""Children for the items of a map and the iterations of a loop, and a parallel beside them."""
+
+WORKFLOWS = {"crash": WORKFLOW, "family": FAMILY}
+
+
 class Ledger:
     """Side effects, outside the engine: each is one write with O_APPEND, which a kill cannot undo."""
 
@@ -131,15 +163,17 @@ async def run(job: dict[str, Any]) -> None:
     ledger = Ledger(job["ledger"])
     kill = {"connect": killing(*job["kill"])} if job.get("kill") else {}
     store = SqliteStore(job["db"], **kill)
-    async with WorkflowEngine(3, store=store, actions=[actions(ledger)], settings=Settings(store_retry_ms=1)) as engine:
-        ended = [one(engine, f"e{number}", ledger) for number in range(job["executions"])]
+    settings = Settings(store_retry_ms=1)
+    async with WorkflowEngine(3, store, [actions(ledger)], workflows=[MEMBER], settings=settings) as engine:
+        workflow = WORKFLOWS[job.get("workflow", "crash")]
+        ended = [one(engine, workflow, f"e{number}", ledger) for number in range(job["executions"])]
         states = await asyncio.gather(*ended)
     if "result" in job:
         Path(job["result"]).write_bytes(msgspec.json.encode(states))
 
 
-async def one(engine: WorkflowEngine, name: str, ledger: Ledger) -> Any:
-    await engine.start_workflow(WORKFLOW, {"n": 1}, execution_id=name)
+async def one(engine: WorkflowEngine, workflow: dict[str, Any], name: str, ledger: Ledger) -> Any:
+    await engine.start_workflow(workflow, {"n": 1}, execution_id=name)
     ledger.write("started", name)
     async for event in engine.state_manager.watch(name):
         ledger.write("shown", name, event.cursor, event.kind, event.step)

@@ -71,19 +71,21 @@ class Trial:
     Args:
         folder: For its files.
         executions: How many run at once.
+        workflow: Which of the child's.
     """
 
-    def __init__(self, folder: Path, executions: int) -> None:
+    def __init__(self, folder: Path, executions: int, workflow: str = "crash") -> None:
         folder.mkdir()
         self.folder = folder
         self.executions = executions
+        self.workflow = workflow
         self.kills = 0
         self.recorded: dict[str, list[Any]] = {}
         self.over: Counter[tuple[str, str]] = Counter()
 
     def job(self, **more: Any) -> dict[str, Any]:
         paths = {"db": str(self.folder / "log.db"), "ledger": str(self.folder / "ledger")}
-        return {**paths, "executions": self.executions, **more}
+        return {**paths, "executions": self.executions, "workflow": self.workflow, **more}
 
     @property
     def ledger(self) -> list[list[str]]:
@@ -204,6 +206,31 @@ def test_killed_at_any_append_nothing_is_lost_and_nothing_that_ended_runs_again(
         trial.note_kill()
         check(trial, zygote)
     assert number > 10, "the workflow has more appends than that"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_append_a_family_of_executions_ends_as_it_would(
+    tmp_path: Path, zygote: Zygote, when: str
+) -> None:
+    """Maps, loops and parallels over child executions: whatever one of two logs had not heard, it hears again."""
+    calm = Trial(tmp_path / "calm", 1, "family")
+    expected, calls = calm.finish(zygote), calm.calls
+    assert [state["status"] for state in expected] == ["COMPLETED"]
+    assert len(calls) == 13
+    for number in range(1, 200):
+        trial = Trial(tmp_path / str(number), 1, "family")
+        code = zygote.run(trial.job(kill=[when, number]))
+        if code == 0:
+            break
+        assert code == KILLED, number
+        trial.note_kill()
+        assert trial.finish(zygote) == expected, number
+        assert set(trial.calls) == set(calls)
+        extra = {key: count - calls[key] for key, count in trial.calls.items()}
+        assert all(0 <= more <= trial.kills for more in extra.values()), (number, extra)
+        shutil.rmtree(trial.folder)
+    assert number > 20, "the family has more appends than that"
 
 
 @pytest.mark.slow

@@ -29,6 +29,10 @@ class Order(Struct, frozen=True):
         on_conflict: What to do where one has.
         start_at: When it begins, in milliseconds since the epoch; 0 for at once.
         delay_ms: How long from now it begins, instead.
+        parent: Id of the execution that starts it; ``""`` for none.
+        parent_step: Key of the step there.
+        depth: How many executions are above it.
+        is_awaited: That step waits for its end.
         any_version: The workflow was named by its id alone: an execution of another version of it is the same one.
     """
 
@@ -43,6 +47,10 @@ class Order(Struct, frozen=True):
     start_at: int = 0
     delay_ms: int = 0
     any_version: bool = False
+    parent: str = ""
+    parent_step: str = ""
+    depth: int = 0
+    is_awaited: bool = False
 
 
 class Health(Struct, frozen=True):
@@ -53,12 +61,14 @@ class Health(Struct, frozen=True):
         reason: Why not; ``""`` while it does.
         quarantined: Why, by id of each execution that was set aside because its log is damaged.
         unregistered: Names of actions that steps wait for because nothing is registered under them.
+        unregistered_workflows: Ids of workflows that steps wait for, likewise.
     """
 
     ok: bool
     reason: str = ""
     quarantined: dict[str, str] = {}
     unregistered: tuple[str, ...] = ()
+    unregistered_workflows: tuple[str, ...] = ()
 
 
 class Reads(Protocol):

@@ -7,9 +7,10 @@ steps, calls ``start`` for the chosen, makes the turn durable, and only then car
 from __future__ import annotations
 
 from treadle.machine.advance import advance, start
-from treadle.machine.commands import CancelStep, Command, ReadyStep, RunStep
+from treadle.machine.commands import CancelStep, ChildCommand, Command, ReadyStep, RunStep
 from treadle.machine.folding import apply, fold
 from treadle.machine.plan import OnMissingInput, Plan, compile  # noqa: A004 - the house's word for it
+from treadle.machine.signals import owed_to_children
 from treadle.machine.snapshot import execution_output, snapshot
 from treadle.machine.state import State
 from treadle.machine.turn import Turn, ready_steps
@@ -18,6 +19,7 @@ from treadle.machine.wire import decode_events, describe_events, encode_events
 
 __all__ = [
     "CancelStep",
+    "ChildCommand",
     "Command",
     "OnMissingInput",
     "Plan",
@@ -34,6 +36,7 @@ __all__ = [
     "encode_events",
     "execution_output",
     "fold",
+    "owed_to_children",
     "ready_steps",
     "snapshot",
     "start",

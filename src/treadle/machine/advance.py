@@ -159,6 +159,7 @@ def _start_requested(turn: Turn, one: i.StartRequested) -> bool:
             parent=one.parent,
             parent_step=one.parent_step,
             depth=one.depth,
+            is_awaited=one.is_awaited,
             key=one.key,
             start_at=one.start_at,
             queued=one.queued,

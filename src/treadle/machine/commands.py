@@ -47,6 +47,7 @@ class StartChild(Struct, frozen=True, gc=False):
         workflow: Id of its workflow.
         input: JSON object.
         depth: How many executions are above it.
+        waits: The step waits for its end.
     """
 
     step: str
@@ -54,6 +55,7 @@ class StartChild(Struct, frozen=True, gc=False):
     workflow: str
     input: Raw
     depth: int
+    waits: bool
 
 
 class CancelChild(Struct, frozen=True, gc=False):

@@ -43,6 +43,7 @@ class ExecutionCreated(Event, frozen=True):
         parent: Id of the execution that started it; ``""`` for none.
         parent_step: Key of the step there.
         depth: How many executions are above it.
+        is_awaited: The step there waits for its end.
         key: At most one open execution of a workflow has begun with it; ``""`` for none.
         start_at: When it begins, by the wall clock, in milliseconds since the epoch; 0 for at once.
         queued: Others with its key had not ended: it begins once they have.
@@ -58,6 +59,7 @@ class ExecutionCreated(Event, frozen=True):
     parent: str = ""
     parent_step: str = ""
     depth: int = 0
+    is_awaited: bool = False
     key: str = ""
     start_at: int = 0
     queued: bool = False

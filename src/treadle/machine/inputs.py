@@ -32,6 +32,7 @@ class StartRequested(Input, frozen=True):
     parent: str = ""
     parent_step: str = ""
     depth: int = 0
+    is_awaited: bool = False
     key: str = ""
     start_at: int = 0
     queued: bool = False

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from treadle.machine import events as e
 from treadle.machine import inputs as i
+from treadle.machine.commands import CancelChild, PauseChild, StartChild
 from treadle.machine.routing import fail, route
 from treadle.machine.transitions import WAITING
 from treadle.model import NodeType
 from treadle.values import NULL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from treadle.machine.commands import ChildCommand
+    from treadle.machine.state import State
     from treadle.machine.turn import Turn
 
 
@@ -121,6 +124,20 @@ def _go_on_asking(turn: Turn, at: int) -> None:
     state = turn.state
     if state.paused_at is not None and state.asks and not state.is_stuck and state.root.ending is None:
         turn.emit(e.ExecutionResumed(by_child=True, at=at))
+
+
+def owed_to_children(state: State) -> Iterator[ChildCommand]:
+    """Yield what must have been carried out for the children of an execution that was read back; twice does no harm."""
+    for step, child in state.children.items():
+        found = state.find(step)
+        assert found is not None  # it waits
+        scope, node = found
+        given = scope.parameters[node.index]
+        yield StartChild(step, child, node.node.workflow, given, state.depth + 1, node.node.wait_for)
+        if state.cancels(step):
+            yield CancelChild(child)
+        elif state.paused_at is not None and not state.asks:
+            yield PauseChild(child)
 
 
 TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {

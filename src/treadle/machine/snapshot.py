@@ -37,6 +37,7 @@ def snapshot(state: State) -> ExecutionState:
         key=state.key,
         start_at=_time(state.start_at),
         queued=state.queued,
+        parent=state.parent,
         created_at=_time(state.created_at),
         started_at=_time(state.started_at),
         ended_at=_time(state.ended_at),

@@ -53,6 +53,7 @@ class State:
         parent: Id of the execution that started this one; ``""`` for none.
         parent_step: Key of the step there.
         depth: How many executions are above this one.
+        is_awaited: That step waits for the end of this one.
         listening: By step, the events of which one ends its wait: number, name, key.
         kept: Events for which no step waited when they came, by id: name, key, data.
         children: Executions that steps wait for, by step.
@@ -85,6 +86,7 @@ class State:
         "in_flight",
         "input",
         "input_value",
+        "is_awaited",
         "kept",
         "key",
         "last_at",
@@ -135,6 +137,7 @@ class State:
         self.root = Scope(plan, plan.ids)
         self.parent = self.parent_step = ""
         self.depth = 0
+        self.is_awaited = False
         self.listening: dict[str, tuple[tuple[int, str, str], ...]] = {}
         self.kept: dict[str, tuple[str, str, Raw]] = {}
         self.children: dict[str, str] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from treadle.drivers.local.catalog import register
+from treadle.drivers.local.children import Children
 from treadle.drivers.local.clock import Clock
 from treadle.drivers.local.lines import Lines, existing
 from treadle.drivers.local.reads import LogReads
@@ -84,7 +85,8 @@ class LocalDriver(LogReads):
             draw=draw,
         )
         self._lines = Lines(store, self._turns, settings, self._is_ours)
-        self._turns.moved = self._lines.note
+        self._children = Children(self, self.catalog, self._turns, settings)
+        self._turns.onlooker = _Onlooker(self._lines, self._children)
         inbox = Inbox(store.path, max_bytes=settings.max_payload_bytes)
         self._remote = RemoteCommands(inbox, self, settings) if store.path else None
         self._recovers_all = False
@@ -117,6 +119,7 @@ class LocalDriver(LogReads):
         try:
             if self._remote is not None:
                 await self._remote.stop()
+            await self._children.stop()
             await self._lines.stop()
             await self._turns.stop(grace)
         finally:
@@ -128,7 +131,7 @@ class LocalDriver(LogReads):
     @property
     def health(self) -> Health:
         """Return whether it takes work."""
-        return self._turns.health
+        return msgspec.structs.replace(self._turns.health, unregistered_workflows=self._children.unregistered)
 
     async def serves(self, execution_id: str) -> bool:
         """Tell whether commands of other processes to this execution (``""``: to none) are for this engine.
@@ -186,10 +189,12 @@ class LocalDriver(LogReads):
         """Register workflows."""
         self._check_takes_work()
         try:
-            return await register(self._log, self._plans, workflows, at=self._clock.wall_ms())
+            registered = await register(self._log, self._plans, workflows, at=self._clock.wall_ms())
         except StoreError as error:
             self._turns.doubt(error)
             raise
+        self._children.registered([one.workflow_id for one in registered])
+        return registered
 
     async def _known(self, order: Order) -> Resident | None:
         """Return the execution of that id, if there is one."""
@@ -205,8 +210,9 @@ class LocalDriver(LogReads):
         state = known.state
         is_same = state.workflow_id == order.workflow.id if order.any_version else state.definition_hash == name
         has_input = _canonical(state.original_input) == _canonical(order.input)
-        if not is_same or not has_input or state.key != order.key:
-            what = "definition" if not is_same else "input" if not has_input else "key"
+        is_own = state.parent == order.parent and state.parent_step == order.parent_step
+        if not is_same or not has_input or state.key != order.key or not is_own:
+            what = "definition" if not is_same else "input" if not has_input else "key" if is_own else "parent"
             message = f"execution {order.execution_id!r} exists with another {what}; choose another id"
             raise ConflictError(message, order.execution_id, state.status.value)
         return order.execution_id
@@ -294,6 +300,22 @@ class LocalDriver(LogReads):
         return await super().state(execution_id)
 
 
+class _Onlooker:
+    """Hands on what the turn loop tells."""
+
+    def __init__(self, lines: Lines, children: Children) -> None:
+        self._lines = lines
+        self._children = children
+        self.turned = children.turned
+        self.command = children.command
+        self.ended = lines.note
+
+    def taken_up(self, resident: Resident) -> None:
+        """Take note of an execution that was read from the log."""
+        self._lines.note(resident)
+        self._children.taken_up(resident)
+
+
 def _start_request(order: Order, now: int, *, queued: bool) -> StartRequested:
     return StartRequested(
         execution_id=order.execution_id,
@@ -303,6 +325,10 @@ def _start_request(order: Order, now: int, *, queued: bool) -> StartRequested:
         key=order.key,
         start_at=now + order.delay_ms if order.delay_ms else order.start_at,
         queued=queued,
+        parent=order.parent,
+        parent_step=order.parent_step,
+        depth=order.depth,
+        is_awaited=order.is_awaited,
         supersedes=queued and order.on_conflict is OnConflict.CANCEL_RUNNING,
         at=now,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from treadle.drivers.local.admission import Admission
 from treadle.drivers.local.offers import Offers
@@ -22,9 +22,7 @@ from treadle.drivers.local.timers import Timers
 from treadle.drivers.protocol import Health
 from treadle.errors import ConflictError, QuarantineError, StoreError, TreadleError
 from treadle.machine import CancelStep, RunStep, State, Turn, ready_steps, snapshot
-from treadle.machine.commands import StartChild
-from treadle.machine.inputs import ChildEnded, TimeReached
-from treadle.model import StepError
+from treadle.machine.inputs import TimeReached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Arrived, Resident
     from treadle.feed import Feed
-    from treadle.machine import Command
+    from treadle.machine import ChildCommand, Command
     from treadle.machine.inputs import AnyInput
     from treadle.model import ExecutionState
     from treadle.settings import Settings
@@ -43,6 +41,22 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("treadle.engine")
 
 _MOST_CONFLICTS: Final = 3
+
+
+class Onlooker(Protocol):
+    """Does what follows for other executions than the one that was turned. Nothing of it may be waited for here."""
+
+    def taken_up(self, resident: Resident) -> None:
+        """Take note of an execution that was read from the log."""
+
+    def turned(self, resident: Resident) -> None:
+        """Take note of an execution of which a turn was committed."""
+
+    def ended(self, resident: Resident) -> None:
+        """Take note of an execution that has ended, or was set aside."""
+
+    def command(self, resident: Resident, command: ChildCommand) -> None:
+        """Carry out what a committed turn asks for of another execution."""
 
 
 class TurnLoop:
@@ -60,7 +74,7 @@ class TurnLoop:
 
     Attributes:
         residents: The executions in memory.
-        moved: Told of each execution that was read from the log, has ended, or was set aside.
+        onlooker: Told of what else than steps follows.
     """
 
     def __init__(
@@ -86,7 +100,7 @@ class TurnLoop:
         self._threads = Threads(settings.step_threads or max_concurrent_steps)
         self._timers = Timers(clock, self._time_reached)
         self.residents = Residents(store, plans, settings, clock, self._go_on)
-        self.moved: Callable[[Resident], None] = _nobody
+        self.onlooker: Onlooker = _Nobody()
         self._doubt: StoreError | None = None
         self._arrived: dict[Resident, None] = {}
         self._current: Tick | None = None
@@ -179,7 +193,7 @@ class TurnLoop:
     def _go_on(self, resident: Resident) -> None:
         """Make what runs and what the state says agree, offer what is ready, see what is due."""
         state = resident.state
-        self.moved(resident)
+        self.onlooker.taken_up(resident)
         now = resident.now_ms()
         running = dict(self._bodies.of(resident.id))
         for step, attempt in list(state.in_flight.items()):
@@ -329,6 +343,8 @@ class TurnLoop:
             tick.answer(resident, turn)
             for command in turn.commands:
                 self._carry_out(resident, command)
+            if turn.events:
+                self.onlooker.turned(resident)
             resident.tell_waiters()
             self._let_rest(resident)
 
@@ -338,12 +354,8 @@ class TurnLoop:
                 self._bodies.run(resident, command, self._registry[command.node.action_name])
             case CancelStep():
                 self._bodies.cancel(resident, command.step, command.attempt)
-            case StartChild():
-                error = StepError("NotFoundError", f"no workflow {command.workflow!r} is registered", step=command.step)
-                ended = ChildEnded(step=command.step, child=command.child, error=error, at=resident.now_ms())
-                self.put(resident, ended)
             case _:
-                return  # of one that was never started
+                self.onlooker.command(resident, command)
 
     def _let_rest(self, resident: Resident) -> None:
         """Let an ended execution leave memory; set the timer of any other, and say whether it only waits."""
@@ -354,7 +366,7 @@ class TurnLoop:
         if state.ended_at:
             self.residents.remove(resident)
             self._offers.forget(resident)
-            self.moved(resident)
+            self.onlooker.ended(resident)
         else:
             self.residents.note(resident, is_idle=not state.in_flight and resident not in self._admission)
 
@@ -439,13 +451,25 @@ class TurnLoop:
         self._admission.withdraw(resident)
         self._timers.set(resident.id, None)
         self.residents.remove(resident)
-        self.moved(resident)
+        self.onlooker.ended(resident)
         for step, attempt in self._bodies.of(resident.id):
             self._bodies.cancel(resident, step, attempt)
 
 
-def _nobody(_: Resident) -> None:
-    """Tell nobody."""
+class _Nobody:
+    """Looks at nothing."""
+
+    def taken_up(self, resident: Resident) -> None:
+        """Do nothing."""
+
+    def turned(self, resident: Resident) -> None:
+        """Do nothing."""
+
+    def ended(self, resident: Resident) -> None:
+        """Do nothing."""
+
+    def command(self, resident: Resident, command: ChildCommand) -> None:
+        """Do nothing."""
 
 
 _NOT_OPEN: Final = "the engine is not open: its verbs are called within 'async with engine'"

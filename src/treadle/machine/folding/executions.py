@@ -44,6 +44,7 @@ def _execution_created(state: State, event: e.ExecutionCreated) -> None:
     state.priority = event.priority
     state.tags = event.tags
     state.parent, state.parent_step, state.depth = event.parent, event.parent_step, event.depth
+    state.is_awaited = event.is_awaited
     state.key = event.key
     state.start_at = event.start_at
     state.queued = event.queued
