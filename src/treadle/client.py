@@ -117,6 +117,17 @@ class Client:
         """Ask the engine to end an execution at once. False if it had ended."""
         return await self._ask(Letter("terminate", execution_id, uuid.uuid4().hex, reason=check_reason(reason)))
 
+    async def retry_execution(self, execution_id: str, *, new_key: bool = False) -> bool:
+        """Ask the engine to let an execution that failed go on. False if it has not failed."""
+        row = await self._reader.get(execution_id)
+        if row is None:
+            raise NotFoundError("execution", execution_id)
+        return await self._send(Letter("retry", execution_id, uuid.uuid4().hex, new_key=new_key))
+
+    async def cancel_step(self, execution_id: str, step: str) -> bool:
+        """Ask the engine to cancel one step. False if it has not begun, or has ended."""
+        return await self._ask(Letter("cancel_step", execution_id, uuid.uuid4().hex, step=step))
+
     async def submit_input(self, execution_id: str, step: str, data: JsonValue) -> bool:
         """Answer an ``input`` node. False if it does not wait for an answer.
 
@@ -178,7 +189,7 @@ class Client:
 def _error(reply: Reply, letter: Letter, path: str) -> TreadleError:
     match reply.code:
         case NotFoundError.code:
-            kind, name = ("step", letter.step) if letter.verb == "submit" else ("execution", letter.execution_id)
+            kind, name = ("step", letter.step) if letter.step else ("execution", letter.execution_id)
             return NotFoundError(kind, name)
         case ConflictError.code:
             return ConflictError(reply.message, letter.execution_id)

@@ -291,6 +291,35 @@ class WorkflowEngine(StateManager):
         """
         return await self._driver.cancel(execution_id, check_reason(reason), at_once=True)
 
+    async def retry_execution(self, execution_id: str, *, new_key: bool = False) -> bool:
+        """Let a FAILED or TIMED_OUT execution go on where it failed, with a new full ``timeout``.
+
+        What failed without being handled, what was cut off and what was never reached runs; what completed does not.
+
+        Args:
+            execution_id: Of the execution.
+            new_key: Actions get other idempotency keys, so that what they did once they do again.
+
+        Returns:
+            False if it has not failed.
+
+        Raises:
+            NotFoundError: No such execution.
+            ConflictError: Another open execution has its key.
+        """
+        return await self._driver.retry(execution_id, new_key=new_key)
+
+    async def cancel_step(self, execution_id: str, step: str) -> bool:
+        """Cancel one step that has begun, and all that is in its bodies; what follows it only is skipped.
+
+        Returns:
+            False if it has not begun, or has ended.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+        """
+        return await self._driver.cancel_step(execution_id, step)
+
     async def submit_input(self, execution_id: str, step: str, data: JsonValue) -> bool:
         """Answer an ``input`` node; durable on return. Of two answers at once one counts.
 

@@ -20,7 +20,7 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_every_command_is_described_once() -> None:
-    described = [re.findall(r"`treadle (\w+)", row[0])[0] for row in rows("# The command line")]
+    described = [re.findall(r"`treadle ([\w-]+)", row[0])[0] for row in rows("# The command line")]
     assert sorted(described) == sorted(COMMANDS)
 
 
@@ -35,7 +35,7 @@ def test_every_option_is_described_with_its_commands(name: str) -> None:
     }
     described = set()
     for words, of, _ in rows("## Options"):
-        names = set(COMMANDS) - {"validate"} if of == "all but `validate`" else set(re.findall(r"`(\w+)`", of))
+        names = set(COMMANDS) - {"validate"} if of == "all but `validate`" else set(re.findall(r"`([\w-]+)`", of))
         if name in names:
             described |= set(re.findall(r"(?<![\w-])--?[\w-]+", words))
     assert described == options

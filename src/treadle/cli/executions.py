@@ -112,6 +112,40 @@ def terminate(
     _with_client(db, whole)
 
 
+def retry(
+    execution_id: ExecutionId,
+    db: Db = DEFAULT_DB,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Give actions other idempotency keys.")] = False,  # noqa: FBT002 - an option
+) -> None:
+    """Ask the engine that runs a file to let an execution that failed go on where it failed."""
+
+    async def whole(client: Client) -> None:
+        if not await client.retry_execution(execution_id, new_key=new_key):
+            await _say_it_ended(client, execution_id, "retry")
+        say("goes on")
+
+    _with_client(db, whole)
+
+
+def cancel_step(
+    execution_id: ExecutionId,
+    step: Annotated[str, typer.Argument(help="Key of the step, such as charge or each[3].charge.")],
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Ask the engine that runs an execution to cancel one step, with all that is in its bodies."""
+
+    async def whole(client: Client) -> None:
+        if await client.cancel_step(execution_id, step):
+            say("cancelled")
+            return
+        state = await client.state_manager.get_execution_state(execution_id)
+        status = state.steps[step].status if step in state.steps else state.status
+        note(f"nothing to cancel: step {step!r} is {status.value}")
+        raise typer.Exit(HAD_ENDED)
+
+    _with_client(db, whole)
+
+
 def submit(
     execution_id: ExecutionId,
     step: Annotated[str, typer.Argument(help="Id of the input node.")],

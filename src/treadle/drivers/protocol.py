@@ -153,6 +153,20 @@ class Driver(Reads, Protocol):
         ``at_once``: it is CANCELLED on return; what runs is cancelled, and what comes of it is ignored.
         """
 
+    async def retry(self, execution_id: str, *, new_key: bool = False) -> bool:
+        """Let a FAILED or TIMED_OUT execution go on; False for any other. Durable on return.
+
+        Raises:
+            ConflictError: Another open execution has its key.
+        """
+
+    async def cancel_step(self, execution_id: str, step: str) -> bool:
+        """Cancel a step that has begun; False if it has not, or has ended. Durable on return.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+        """
+
     async def submit(self, execution_id: str, step: str, data: Raw) -> bool:
         """Answer an input node; False if it does not wait for an answer (any more). Durable on return.
 

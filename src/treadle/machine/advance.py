@@ -373,6 +373,21 @@ def _cancel_execution_requested(turn: Turn, one: i.CancelExecutionRequested) -> 
     return True
 
 
+def _retry_requested(turn: Turn, one: i.RetryRequested) -> bool:
+    if turn.is_repeated(one.request):
+        return True
+    state = turn.state
+    may = state.status in (ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT)
+    if not may and not (one.by_parent and state.status is ExecutionStatus.CANCELLED):
+        return False
+    turn.emit(e.ExecutionRetried(request=one.request, new_key=one.new_key, at=one.at))
+    for scope, node in list(state.unrouted):
+        conditional = node.on_success.conditional
+        if conditional and not scope.connections[conditional[0].index]:
+            route(turn, scope, node.on_success, one.at)
+    return True
+
+
 def _note(turn: Turn, one: i.PauseRequested | i.CancelExecutionRequested) -> None:
     """Remember a request that asks for what is so already."""
     if one.request:
@@ -390,6 +405,7 @@ _TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {
     i.PauseRequested: _pause_requested,
     i.ResumeRequested: _resume_requested,
     i.CancelExecutionRequested: _cancel_execution_requested,
+    i.RetryRequested: _retry_requested,
     **signals.TAKE,
 }
 """One function for each input. ``Any``: the table pairs each class with the function that takes it."""

@@ -48,6 +48,7 @@ class StartChild(Struct, frozen=True, gc=False):
         input: JSON object.
         depth: How many executions are above it.
         waits: The step waits for its end.
+        attempt: Beyond 1 the other is retried, if it has ended without completing.
     """
 
     step: str
@@ -56,6 +57,7 @@ class StartChild(Struct, frozen=True, gc=False):
     input: Raw
     depth: int
     waits: bool
+    attempt: int = 1
 
 
 class CancelChild(Struct, frozen=True, gc=False):

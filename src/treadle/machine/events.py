@@ -449,9 +449,14 @@ class StepPaused(Event, frozen=True):
 
 
 class StepCancelled(Event, frozen=True):
-    """The step was started or waiting and will not go on; neither will anything in its bodies."""
+    """The step was started or waiting and will not go on; neither will anything in its bodies.
+
+    Attributes:
+        request: Id of the request, where somebody asked for this; ``""`` otherwise.
+    """
 
     step: str
+    request: str = ""
 
 
 class LateResultIgnored(Event, frozen=True):
@@ -498,12 +503,23 @@ class ExecutionResumed(Event, frozen=True):
 
     Attributes:
         inputs: Merged over the input; ``ABSENT`` for none.
-        by_child: Nobody asked: an execution that it waits for goes on.
+        by_itself: Nobody asked: what it waited for goes on, or is gone.
     """
 
     inputs: Raw = ABSENT
     request: str = ""
-    by_child: bool = False
+    by_itself: bool = False
+
+
+class ExecutionRetried(Event, frozen=True):
+    """An execution that failed, or ran out of time, goes on: what failed or was dropped runs again.
+
+    Attributes:
+        new_key: Actions get other idempotency keys than before.
+    """
+
+    request: str = ""
+    new_key: bool = False
 
 
 class ExecutionHalted(Event, frozen=True):
@@ -604,6 +620,7 @@ AnyEvent: TypeAlias = (
     | ConnectionDecided
     | ExecutionPaused
     | ExecutionResumed
+    | ExecutionRetried
     | ExecutionHalted
     | CancelRequested
     | RequestNoted

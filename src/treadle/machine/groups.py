@@ -130,6 +130,8 @@ class _Holder:
                 self._fail(group.error)
         elif kind is NodeType.MAP:
             self._go_on_mapping()
+        elif group.open:
+            return  # behind a retry
         elif group.errors:
             self._fail(next(reversed(group.errors.values())))
         elif kind is NodeType.LOOP:

@@ -112,6 +112,26 @@ class CancelExecutionRequested(Input, frozen=True):
     at_once: bool = False
 
 
+class RetryRequested(Input, frozen=True):
+    """Go on after a failure, or after the execution's time was over.
+
+    Attributes:
+        new_key: Actions get other idempotency keys than before.
+        by_parent: Its parent goes on again; then also one that was cancelled goes on.
+    """
+
+    request: str = ""
+    new_key: bool = False
+    by_parent: bool = False
+
+
+class CancelStepRequested(Input, frozen=True):
+    """Cancel one step that has begun, with all that is in its bodies; its connections are dead."""
+
+    step: str
+    request: str = ""
+
+
 class InputSubmitted(Input, frozen=True):
     """A person's answer to the input node ``step``, already checked."""
 
@@ -189,6 +209,8 @@ AnyInput: TypeAlias = (
     | PauseRequested
     | ResumeRequested
     | CancelExecutionRequested
+    | RetryRequested
+    | CancelStepRequested
     | InputSubmitted
     | EventSent
     | ChildBegan

@@ -61,10 +61,10 @@ def _move(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
         _enter(turn, scope, node, at)
 
 
-def cancel_step(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
+def cancel_step(turn: Turn, scope: Scope, node: PlanNode, at: int, *, request: str = "") -> None:
     """Cancel one step that has begun, with all that is in its bodies; its connections are dead."""
     turn.cancel_attempts(scope, node)
-    turn.emit(e.StepCancelled(step=scope.keys[node.index], at=at))
+    turn.emit(e.StepCancelled(step=scope.keys[node.index], request=request, at=at))
 
 
 def _enter(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:

@@ -53,6 +53,7 @@ class Scope:
         flying: Attempts in flight in it and in the bodies within it; of a body only.
         races: The first of its leaves to complete ends it.
         groups: Its maps, loops and parallels that have begun.
+        dropped: Steps that were cancelled because the scope was ending: a retry runs them again.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Scope:
         "attempts",
         "connections",
         "defaults",
+        "dropped",
         "ended_at",
         "ending",
         "errors",
@@ -114,6 +116,7 @@ class Scope:
         self.defaults: dict[int, Raw] = {}
         self.values: dict[int, JsonValue] = {}
         self.groups: dict[int, Group] = {}
+        self.dropped: set[int] = set()
 
     @classmethod
     def of_body(cls, parent: Scope, holder: int, graph: Graph, number: int, names: Mapping[str, JsonValue]) -> Scope:
@@ -151,6 +154,15 @@ class Scope:
             values[index] = None if output is None else decode_payload(output)
         return values[index]
 
+    def reopen(self, index: int) -> None:
+        """Let a step that has ended be reached again; its attempts go on being counted, its failures begin anew."""
+        self.phases[index] = PENDING
+        self.open += 1
+        self.started_at[index] = self.ended_at[index] = 0
+        for kept in (self.errors, self.failures, self.interruptions, self.defaults):
+            kept.pop(index, None)
+        self.dropped.discard(index)
+
     @property
     def is_routing(self) -> bool:
         """Tell whether connections are still decided: not once it is ending."""
@@ -175,7 +187,7 @@ class Group:
         open: Those that have not ended, by number.
         kept: Those that are shown: all, of a loop the last.
         outputs: Of a map: what its items gave, by number; None where there is nothing.
-        done: Of a map: numbers of the items that completed, in that order.
+        done: Of a map: numbers of the items that completed, in that order; else of the last body that did.
         errors: Why, by number of each body that failed.
         error: Why it fails: nothing new begins, what is in flight ends first. None while it does not.
         last: What the body that completed last gave.

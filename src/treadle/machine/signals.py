@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.commands import CancelChild, PauseChild, StartChild
-from treadle.machine.routing import fail, route
-from treadle.machine.transitions import WAITING
+from treadle.machine.routing import cancel_step, fail, route
+from treadle.machine.transitions import PAUSED, READY, WAITING
 from treadle.model import NodeType
 from treadle.values import NULL
 
@@ -34,6 +34,20 @@ def _input_submitted(turn: Turn, one: i.InputSubmitted) -> bool:
         return False
     turn.emit(e.InputGiven(step=one.step, output=one.output, request=one.request, at=one.at))
     route(turn, scope, node.on_success, one.at)
+    return True
+
+
+def _cancel_step_requested(turn: Turn, one: i.CancelStepRequested) -> bool:
+    if turn.is_repeated(one.request):
+        return True
+    found = turn.state.find(one.step)
+    if found is None or turn.state.ended_at:
+        return False
+    scope, node = found
+    if not scope.is_routing or not READY <= scope.phases[node.index] <= PAUSED:
+        return False
+    cancel_step(turn, scope, node, one.at, request=one.request)
+    _go_on_asking(turn, one.at)
     return True
 
 
@@ -120,10 +134,10 @@ def _child_went_on(turn: Turn, one: i.ChildWentOn) -> bool:
 
 
 def _go_on_asking(turn: Turn, at: int) -> None:
-    """Resume an execution that was PAUSED because of a child which now goes on by itself."""
+    """Resume an execution that was PAUSED because of something that now goes on by itself, or is gone."""
     state = turn.state
     if state.paused_at is not None and state.asks and not state.is_stuck and state.root.ending is None:
-        turn.emit(e.ExecutionResumed(by_child=True, at=at))
+        turn.emit(e.ExecutionResumed(by_itself=True, at=at))
 
 
 def owed_to_children(state: State) -> Iterator[ChildCommand]:
@@ -133,7 +147,8 @@ def owed_to_children(state: State) -> Iterator[ChildCommand]:
         assert found is not None  # it waits
         scope, node = found
         given = scope.parameters[node.index]
-        yield StartChild(step, child, node.node.workflow, given, state.depth + 1, node.node.wait_for)
+        attempt = scope.attempts[node.index]
+        yield StartChild(step, child, node.node.workflow, given, state.depth + 1, node.node.wait_for, attempt)
         if state.cancels(step):
             yield CancelChild(child)
         elif state.paused_at is not None and not state.asks:
@@ -142,6 +157,7 @@ def owed_to_children(state: State) -> Iterator[ChildCommand]:
 
 TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {
     i.InputSubmitted: _input_submitted,
+    i.CancelStepRequested: _cancel_step_requested,
     i.EventSent: _event_sent,
     i.ChildBegan: _child_began,
     i.ChildEnded: _child_ended,

@@ -63,6 +63,8 @@ class State:
         places: Steps of bodies by key.
         agenda: Nodes that the counters have met or lost and that the machine has not moved yet; empty between turns.
         settling: Bodies in which nothing is left to do; empty between turns.
+        unrouted: Steps that ended while their scope was ending, so that a retry has to route them; empty between turns.
+        retries: How often it was retried with new idempotency keys.
         going: Steps of whose bodies one has ended, or none has begun; empty between turns.
         key, start_at, supersedes: As in ``ExecutionCreated``.
         queued: It may not begin before it is released.
@@ -104,6 +106,7 @@ class State:
         "ready",
         "requests",
         "resting",
+        "retries",
         "root",
         "settling",
         "start_at",
@@ -112,6 +115,7 @@ class State:
         "supersedes",
         "tags",
         "timers",
+        "unrouted",
         "waiting",
         "wall_timers",
         "workflow_id",
@@ -147,6 +151,8 @@ class State:
         self.places: dict[str, tuple[Scope, PlanNode]] = {}
         self.agenda: list[tuple[Scope, PlanNode]] = []
         self.settling: list[Scope] = []
+        self.unrouted: list[tuple[Scope, PlanNode]] = []
+        self.retries = 0
         self.going: list[tuple[Scope, PlanNode]] = []
         self.in_flight: dict[str, int] = {}
         self.ready: dict[str, None] = {}
@@ -202,6 +208,7 @@ class State:
         """Leave no work of this turn to the next."""
         self.agenda.clear()
         self.settling.clear()
+        self.unrouted.clear()
         self.going.clear()
         self.fresh.clear()
 

@@ -88,3 +88,6 @@ EXECUTION_MOVES: Final[dict[ExecutionStatus, frozenset[ExecutionStatus]]] = {
     ExecutionStatus.TIMED_OUT: frozenset(),
 }
 """From each status, the statuses an execution may move to."""
+
+RETRIED_FROM: Final = frozenset({ExecutionStatus.FAILED, ExecutionStatus.CANCELLED, ExecutionStatus.TIMED_OUT})
+"""Ends from which a retry leads back to RUNNING; from ``CANCELLED`` only that of the parent that had it cancelled."""

@@ -41,15 +41,17 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         request: Names this command, so that it counts once.
         inputs: JSON object for ``resume``; empty for none.
         reason: For ``cancel`` and ``terminate``.
-        step: For ``submit``.
+        step: For ``submit`` and ``cancel_step``.
+        new_key: For ``retry``.
         data: For ``submit``: the answer; for ``register``: the canonical form of a valid workflow.
     """
 
-    verb: Literal["pause", "resume", "cancel", "terminate", "submit", "register"]
+    verb: Literal["pause", "resume", "cancel", "terminate", "retry", "cancel_step", "submit", "register"]
     execution_id: str
     request: str
     inputs: dict[str, Raw] = {}
     reason: str = ""
+    new_key: bool = False
     step: str = ""
     data: Raw = _NULL
 

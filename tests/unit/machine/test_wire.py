@@ -181,6 +181,7 @@ WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
     ),
     (e.BodyCompleted(step="m", number=1, output=Raw(b"2"), at=T), {"step": "m", "number": 1, "output": 2}),
     (e.BodyFailed(step="m", error=StepError("X", "m"), at=T), {"step": "m", "error": {"type": "X", "message": "m"}}),
+    (e.ExecutionRetried(request="r", new_key=True, at=T), {"request": "r", "new_key": True}),
     (e.RequestNoted(request="r", at=T), {"request": "r"}),
     (e.DeadlinePassed(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
     (e.ExecutionCompleted(at=T), {}),

@@ -46,6 +46,9 @@ class Verbs(Protocol):
     async def cancel(self, execution_id: str, reason: str) -> bool:
         """Cancel it."""
 
+    async def retry(self, execution_id: str, request: str, *, by_parent: bool) -> bool:
+        """Let it go on where it failed."""
+
     async def pause(self, execution_id: str) -> bool:
         """Pause it."""
 
@@ -182,6 +185,9 @@ class Children:
         try:
             _check_input(workflow, command.input)
             await self._verbs.start(await self._order(parent, command, workflow))
+            if command.attempt > 1:
+                again = f"{parent}/{command.step}#{command.attempt}"
+                await self._verbs.retry(command.child, again, by_parent=True)
         except (ValidationError, ConflictError) as error:
             self._turns.check_lives()
             failure = StepError(type(error).__name__, f"execution {command.child!r}: {error}", step=command.step)

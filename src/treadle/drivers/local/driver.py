@@ -24,9 +24,11 @@ from treadle.feed import Feed
 from treadle.machine import State, snapshot
 from treadle.machine.inputs import (
     CancelExecutionRequested,
+    CancelStepRequested,
     InputSubmitted,
     PauseRequested,
     ResumeRequested,
+    RetryRequested,
     StartRequested,
     TimeReached,
 )
@@ -268,6 +270,30 @@ class LocalDriver(LogReads):
         resident = await self._resident(execution_id)
         request = request or uuid.uuid4().hex
         asked = CancelExecutionRequested(reason=reason, request=request, at_once=at_once, at=resident.now_ms())
+        return await self._turns.ask(resident, asked)
+
+    async def retry(
+        self, execution_id: str, request: str = "", *, new_key: bool = False, by_parent: bool = False
+    ) -> bool:
+        """Go on after a failure."""
+        state = (await self._resident(execution_id)).state
+        async with self._lines.hold(state.workflow_id, state.key):
+            first = await self._lines.first(state.workflow_id, state.key)
+            if first is not None and first.execution_id != execution_id:
+                message = f"execution {first.execution_id!r} has the key {state.key!r} now; it has to end first"
+                raise ConflictError(message, execution_id, state.status.value)
+            resident = await self._turns.residents.loaded(execution_id, keeps=True)
+            asked = RetryRequested(
+                request=request or uuid.uuid4().hex, new_key=new_key, by_parent=by_parent, at=resident.now_ms()
+            )
+            return await self._turns.ask(resident, asked)
+
+    async def cancel_step(self, execution_id: str, step: str, request: str = "") -> bool:
+        """Cancel one step."""
+        resident = await self._resident(execution_id)
+        if resident.state.find(step) is None:
+            raise NotFoundError("step", step)
+        asked = CancelStepRequested(step=step, request=request or uuid.uuid4().hex, at=resident.now_ms())
         return await self._turns.ask(resident, asked)
 
     def _check_inputs(self, resident: Resident, inputs: Raw) -> None:

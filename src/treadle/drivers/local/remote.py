@@ -43,6 +43,12 @@ class Verbs(Protocol):
     async def cancel(self, execution_id: str, reason: str, request: str = "", *, at_once: bool = False) -> bool:
         """Begin to cancel, or end at once."""
 
+    async def retry(self, execution_id: str, request: str = "", *, new_key: bool = False) -> bool:
+        """Go on after a failure."""
+
+    async def cancel_step(self, execution_id: str, step: str, request: str = "") -> bool:
+        """Cancel one step."""
+
     async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
         """Answer an input node."""
 
@@ -122,6 +128,10 @@ class RemoteCommands:
                 return await self._verbs.cancel(letter.execution_id, letter.reason, letter.request)
             case "terminate":
                 return await self._verbs.cancel(letter.execution_id, letter.reason, letter.request, at_once=True)
+            case "retry":
+                return await self._verbs.retry(letter.execution_id, letter.request, new_key=letter.new_key)
+            case "cancel_step":
+                return await self._verbs.cancel_step(letter.execution_id, letter.step, letter.request)
             case "submit":
                 data = self._checked({"answer": letter.data})
                 answer = encode_payload(decode_payload(data)["answer"], self._settings)

@@ -117,8 +117,10 @@ class Residents:
             self._loaded(resident)
         return resident
 
-    async def loaded(self, execution_id: str) -> Resident:
-        """Return an execution, read back from the log if need be.
+    async def loaded(self, execution_id: str, *, keeps: bool = False) -> Resident:
+        """Return an execution, read back from the log if need be; ``keeps``: hold it even if it has ended.
+
+        Whoever has it held has to turn it, after which it leaves memory again unless it went on.
 
         Raises:
             NotFoundError: No such execution.
@@ -126,6 +128,9 @@ class Residents:
             StoreError: The log cannot be read.
         """
         resident = self._here.get(execution_id) or await self.take_up(execution_id)
+        if keeps and resident is not None:
+            resident = self._here.get(execution_id) or resident  # somebody else may have been faster
+            self.add(resident)
         if resident is None:
             if execution_id in self.quarantined:
                 raise QuarantineError(self.quarantined[execution_id], self._store.path, execution_id)

@@ -171,7 +171,7 @@ class Bodies:
             workflow_id=state.workflow_id,
             step=command.step,
             attempt=command.attempt,
-            idempotency_key=f"{state.execution_id}/{command.step}",
+            idempotency_key=f"{state.execution_id}/{command.step}" + (f"#{state.retries}" if state.retries else ""),
             deadline=None if timeout is None else now + timedelta(milliseconds=timeout),
             logger=logging.LoggerAdapter(_logger, fields),
         )

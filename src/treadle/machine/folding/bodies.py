@@ -91,6 +91,8 @@ def _body_completed(state: State, event: e.BodyCompleted) -> None:
     if group.items is not None:
         group.outputs[event.number] = output
         group.done.append(event.number)
+    else:
+        group.done = [event.number]
 
 
 def _body_failed(state: State, event: e.BodyFailed) -> None:

@@ -55,6 +55,15 @@ def reach(state: State, scope: Scope, node: PlanNode) -> None:
         state.agenda.append((scope, node))
 
 
+def look_again(state: State, scope: Scope, node: PlanNode) -> None:
+    """Note whether the join of a step that was never reached is met or lost by what is decided now."""
+    undecided, active = scope.undecided[node.index], scope.active[node.index]
+    if not node.indegree or (active >= node.need if node.need else active and not undecided):
+        reach(state, scope, node)
+    elif active + undecided < max(node.need, 1):
+        state.agenda.append((scope, node))
+
+
 def is_met(scope: Scope, node: PlanNode) -> bool:
     """Tell whether the join of a node on the agenda is met; if not, it can no longer be."""
     return not node.indegree or scope.active[node.index] >= max(node.need, 1)
@@ -68,6 +77,14 @@ def route(state: State, scope: Scope, routes: Routes) -> None:
         _decide(state, scope, connection, ACTIVE)
     for connection in routes.dead:
         _decide(state, scope, connection, DEAD)
+
+
+def route_rest(state: State, scope: Scope, routes: Routes) -> None:
+    """Decide those connections that nothing has to be looked at for and that are not decided yet."""
+    for connections, verdict in ((routes.active, ACTIVE), (routes.dead, DEAD)):
+        for connection in connections:
+            if not scope.connections[connection.index]:
+                _decide(state, scope, connection, verdict)
 
 
 def kill(state: State, scope: Scope, connections: Iterable[PlanConnection]) -> None:

@@ -82,7 +82,7 @@ def _execution_resumed(state: State, event: e.ExecutionResumed) -> None:
     if event.inputs is not e.ABSENT:
         state.input_value = {**state.input_value, **decode_payload(event.inputs)}
         state.input = encode_decoded(state.input_value)
-    if not event.by_child:
+    if not event.by_itself:
         _ask_again(state)
     if was_paused:  # what was ready then had lost its place in the line
         state.fresh = list(state.ready)

@@ -50,6 +50,7 @@ def _child_requested(state: State, event: e.ChildRequested) -> None:
     scope.move(node.index, READY)
     scope.move(node.index, RUNNING)  # without a slot
     scope.started_at[node.index] = event.at
+    scope.attempts[node.index] += 1
     scope.parameters[node.index] = event.input
     state.children[event.step] = event.child
     fly(scope)

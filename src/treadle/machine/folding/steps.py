@@ -106,6 +106,7 @@ def close_body(state: State, body: Scope) -> None:
             leave(state, body, node)
             body.phases[node.index] = CANCELLED
             body.open -= 1
+            body.dropped.add(node.index)
 
 
 def _pass(state: State, scope: Scope, node: PlanNode, output: Raw, at: int) -> None:
@@ -295,7 +296,12 @@ def _step_skipped(state: State, event: e.StepSkipped) -> None:
 def _step_cancelled(state: State, event: e.StepCancelled) -> None:
     scope, node = find_step(state, event.step)
     end_step(state, scope, node, CANCELLED, event.at)
-    kill(state, scope, node.outgoing)
+    if scope.ending is None:
+        kill(state, scope, node.outgoing)
+    else:
+        scope.dropped.add(node.index)
+    if event.request:
+        state.requests.add(event.request)
 
 
 APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {

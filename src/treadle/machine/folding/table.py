@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.errors import ReplayError
-from treadle.machine.folding import bodies, connections, executions, signals, steps
+from treadle.machine.folding import bodies, connections, executions, retrying, signals, steps
 from treadle.machine.state import State
 
 if TYPE_CHECKING:
@@ -52,4 +52,5 @@ _APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     **steps.APPLY,
     **bodies.APPLY,
     **signals.APPLY,
+    **retrying.APPLY,
 }
