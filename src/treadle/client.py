@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 from msgspec import Raw
 
-from treadle.arguments import check_duration, check_object, check_payload, check_reason
+from treadle.arguments import check_duration, check_id, check_object, check_payload, check_reason
 from treadle.definition import load_workflow
 from treadle.drivers.local.reads import LogReads
 from treadle.errors import (
@@ -123,6 +123,31 @@ class Client:
         if row is None:
             raise NotFoundError("execution", execution_id)
         return await self._send(Letter("retry", execution_id, uuid.uuid4().hex, new_key=new_key))
+
+    async def fork_execution(
+        self,
+        execution_id: str,
+        from_step: str,
+        inputs: Mapping[str, JsonValue] | None = None,
+        *,
+        workflow: Source | None = None,
+        fork_id: str | None = None,
+    ) -> str:
+        """Ask the engine for a fork, as ``WorkflowEngine.fork_execution`` makes it; return its id.
+
+        Raises:
+            ValidationError: The definition, or the merged input, is wrong.
+            ConflictError: The id is taken.
+        """
+        row = await self._reader.get(execution_id)
+        if row is None:
+            raise NotFoundError("execution", execution_id)
+        encoded = msgspec.json.decode(check_object(inputs or {}, self._settings), type=dict[str, Raw])
+        request = uuid.uuid4().hex
+        new = request if fork_id is None else check_id(fork_id)
+        definition = Raw(b"null") if workflow is None else Raw(encode_workflow(load_workflow(workflow)))
+        await self._send(Letter("fork", execution_id, request, encoded, step=from_step, fork=new, data=definition))
+        return new
 
     async def cancel_step(self, execution_id: str, step: str) -> bool:
         """Ask the engine to cancel one step. False if it has not begun, or has ended."""

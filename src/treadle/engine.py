@@ -29,7 +29,7 @@ from treadle.arguments import (
 )
 from treadle.definition import load_workflow, load_workflows
 from treadle.drivers.local import LocalDriver
-from treadle.drivers.protocol import Order
+from treadle.drivers.protocol import Fork, Order
 from treadle.errors import TreadleError, ValidationError
 from treadle.model import WorkflowRef, WorkflowVersion
 from treadle.settings import Settings
@@ -308,6 +308,42 @@ class WorkflowEngine(StateManager):
             ConflictError: Another open execution has its key.
         """
         return await self._driver.retry(execution_id, new_key=new_key)
+
+    async def fork_execution(
+        self,
+        execution_id: str,
+        from_step: str,
+        inputs: Mapping[str, JsonValue] | None = None,
+        *,
+        workflow: Startable | None = None,
+        fork_id: str | None = None,
+    ) -> str:
+        """Start a new execution that keeps how every step ended that does not follow ``from_step``; return its id.
+
+        Args:
+            execution_id: Of the execution that is forked, ended or not; it stays as it is.
+            from_step: Key of the step from which on the fork runs by itself, within bodies too (``each[3].charge``).
+            inputs: Merged over the input.
+            workflow: What the fork runs, such as a mended definition; None for what the other runs.
+            fork_id: Id of the fork; None for a new one.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+            ValidationError: The definition, or the merged input, is wrong.
+            ConflictError: The id is taken.
+        """
+        definition = None
+        if workflow is not None:
+            definition = load_workflow(await self._meant(workflow), actions=self.actions)
+        fork = Fork(
+            source=execution_id,
+            step=from_step,
+            execution_id=uuid.uuid4().hex if fork_id is None else check_id(fork_id),
+            inputs=check_object(inputs, self.settings) if inputs else None,
+            workflow=definition,
+            has_new_id=fork_id is None,
+        )
+        return await self._driver.fork(fork)
 
     async def cancel_step(self, execution_id: str, step: str) -> bool:
         """Cancel one step that has begun, and all that is in its bodies; what follows it only is skipped.

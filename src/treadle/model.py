@@ -528,6 +528,7 @@ class ExecutionState(Struct, frozen=True):
         key: As given at the start; ``""`` for none.
         start_at: When it was asked to begin; None for at once.
         parent: Id of the execution that started it; ``""`` for none.
+        forked_from: Id of the execution of which it is a fork; ``""`` for none.
         queued: It waits until those with its key before it have ended.
         created_at: When the start became a fact.
         started_at: When it began to run; None while PENDING.
@@ -550,6 +551,7 @@ class ExecutionState(Struct, frozen=True):
     key: str = ""
     start_at: datetime | None = None
     parent: str = ""
+    forked_from: str = ""
     queued: bool = False
     created_at: datetime | None = None
     started_at: datetime | None = None

@@ -33,10 +33,12 @@ def body_path(holder: str, number: int | None, *, is_top: bool) -> str:
 
 
 def parse_path(step: str) -> tuple[str | int, ...]:
-    """Return the parts of a step's key: ids, and numbers of items and iterations.
+    """Return the parts of a step's key: ids, and numbers of items and iterations; nothing for what is no path.
 
     A raw id at the top that reads as a path is taken for one; ``find_node`` tells the two apart.
     """
+    if not _PATH.fullmatch(step):
+        return ()
     parts: list[str | int] = []
     for found in _PART.finditer(step):
         plain, quoted, number = found.groups()
@@ -44,7 +46,9 @@ def parse_path(step: str) -> tuple[str | int, ...]:
     return tuple(parts)
 
 
-_PART: Final = re.compile(r'\.?([A-Za-z_]\w*)|\[("(?:[^"\\]|\\.)*")\]|\[(\d+)\]')
+_NAMED: Final = r'[A-Za-z_]\w*|\["(?:[^"\\]|\\.)*"\]'
+_PATH: Final = re.compile(rf"(?:{_NAMED})(?:\[\d+\]|\.[A-Za-z_]\w*|\[\"(?:[^\"\\]|\\.)*\"\])*", re.ASCII)
+_PART: Final = re.compile(r'\.?([A-Za-z_]\w*)|\[("(?:[^"\\]|\\.)*")\]|\[(\d+)\]', re.ASCII)
 
 
 def find_node(workflow: Workflow, step: str) -> Node | None:

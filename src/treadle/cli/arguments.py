@@ -30,6 +30,7 @@ EXIT_CODES: Final = {
 DEFAULT_DB: Final = Path("treadle.db")
 
 File = Annotated[Path, typer.Argument(help="A workflow as YAML or JSON.")]
+OtherFile = Annotated[Path | None, typer.Option("--workflow", help="Another workflow, as YAML or JSON.")]
 ExecutionId = Annotated[str, typer.Argument(help="Id of the execution.")]
 Db = Annotated[Path, typer.Option(help="The SQLite file of the engine.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-i", help="One input, name=value (JSON, or else text).")]

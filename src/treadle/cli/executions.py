@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from treadle import Client, ExecutionStatus, UnavailableError
-from treadle.cli.arguments import DEFAULT_DB, AsJson, Db, ExecutionId, Set, need_file, read_inputs, read_value
+from treadle.cli.arguments import (
+    DEFAULT_DB,
+    AsJson,
+    Db,
+    ExecutionId,
+    OtherFile,
+    Set,
+    need_file,
+    read_inputs,
+    read_value,
+)
 from treadle.cli.output import fail, moment, note, run_async, say, show_event, show_json, show_state
 
 if TYPE_CHECKING:
@@ -123,6 +133,23 @@ def retry(
         if not await client.retry_execution(execution_id, new_key=new_key):
             await _say_it_ended(client, execution_id, "retry")
         say("goes on")
+
+    _with_client(db, whole)
+
+
+def fork(  # noqa: PLR0917 - typer gives options by name
+    execution_id: ExecutionId,
+    step: Annotated[str, typer.Argument(help="Key of the step from which on the fork runs by itself.")],
+    db: Db = DEFAULT_DB,
+    inputs: Set = None,
+    workflow: OtherFile = None,
+    fork_id: Annotated[str | None, typer.Option("--id", help="Id of the fork; a new one without it.")] = None,
+) -> None:
+    """Ask the engine that runs a file for a new execution that keeps what does not follow a step of another."""
+
+    async def whole(client: Client) -> None:
+        given = read_inputs(None, inputs or [])
+        say(await client.fork_execution(execution_id, step, given, workflow=workflow, fork_id=fork_id))
 
     _with_client(db, whole)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Raw, Struct
 
@@ -33,6 +33,9 @@ class Order(Struct, frozen=True):
         parent_step: Key of the step there.
         depth: How many executions are above it.
         is_awaited: That step waits for its end.
+        forked_from: Id of the execution of which it is a fork; ``""`` for none.
+        forked_step: Key of the step from which on it runs by itself.
+        kept: What it takes over of that execution, as ``machine.kept_by_fork`` gives it.
         any_version: The workflow was named by its id alone: an execution of another version of it is the same one.
     """
 
@@ -51,6 +54,29 @@ class Order(Struct, frozen=True):
     parent_step: str = ""
     depth: int = 0
     is_awaited: bool = False
+    forked_from: str = ""
+    forked_step: str = ""
+    kept: tuple[Any, ...] = ()
+
+
+class Fork(Struct, frozen=True):
+    """What a fork is made of.
+
+    Attributes:
+        source: Id of the execution that is forked.
+        step: Key of the step from which on the fork runs by itself.
+        execution_id: Of the fork.
+        inputs: JSON object, merged over the input; None for none.
+        workflow: What the fork runs, valid; None for what the other runs.
+        has_new_id: As in ``Order``.
+    """
+
+    source: str
+    step: str
+    execution_id: str
+    inputs: Raw | None = None
+    workflow: Workflow | None = None
+    has_new_id: bool = False
 
 
 class Health(Struct, frozen=True):
@@ -151,6 +177,15 @@ class Driver(Reads, Protocol):
         """Begin to cancel; False if the execution has ended. Durable on return, CANCELLED a little later.
 
         ``at_once``: it is CANCELLED on return; what runs is cancelled, and what comes of it is ignored.
+        """
+
+    async def fork(self, fork: Fork) -> str:
+        """Start an execution that keeps what does not follow a step of another; return its id once that is durable.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+            ValidationError: The merged input breaks the workflow's ``input_schema``.
+            ConflictError: The id is taken.
         """
 
     async def retry(self, execution_id: str, *, new_key: bool = False) -> bool:

@@ -160,6 +160,8 @@ def _start_requested(turn: Turn, one: i.StartRequested) -> bool:
             parent_step=one.parent_step,
             depth=one.depth,
             is_awaited=one.is_awaited,
+            forked_from=one.forked_from,
+            forked_step=one.forked_step,
             key=one.key,
             start_at=one.start_at,
             queued=one.queued,
@@ -167,6 +169,8 @@ def _start_requested(turn: Turn, one: i.StartRequested) -> bool:
             at=one.at,
         )
     )
+    if one.kept:
+        turn.emit(e.StepsKept(steps=one.kept, at=one.at))
     _begin(turn, one.at)
     return True
 

@@ -44,6 +44,8 @@ class ExecutionCreated(Event, frozen=True):
         parent_step: Key of the step there.
         depth: How many executions are above it.
         is_awaited: The step there waits for its end.
+        forked_from: Id of the execution of which it is a fork; ``""`` for none.
+        forked_step: Key of the step from which on it runs by itself.
         key: At most one open execution of a workflow has begun with it; ``""`` for none.
         start_at: When it begins, by the wall clock, in milliseconds since the epoch; 0 for at once.
         queued: Others with its key had not ended: it begins once they have.
@@ -60,10 +62,51 @@ class ExecutionCreated(Event, frozen=True):
     parent_step: str = ""
     depth: int = 0
     is_awaited: bool = False
+    forked_from: str = ""
+    forked_step: str = ""
     key: str = ""
     start_at: int = 0
     queued: bool = False
     supersedes: bool = False
+
+
+class KeptStep(Struct, frozen=True, gc=False, omit_defaults=True):
+    """How a step ended in the execution of which this one is a fork.
+
+    Attributes:
+        step: Its key.
+        attempt: The last one there.
+        output: What it gave; ``ABSENT`` where it failed.
+        error: Why it failed; None where it did not.
+    """
+
+    step: str
+    attempt: int = 0
+    output: Raw = ABSENT
+    error: StepError | None = None
+
+
+class StepsKept(Event, frozen=True):
+    """A fork takes over how these steps ended, once it reaches them, instead of running them.
+
+    Attributes:
+        steps: One entry for each.
+    """
+
+    steps: tuple[KeptStep, ...]
+
+
+class StepKept(Event, frozen=True):
+    """The step is done as it was in the execution of which this one is a fork.
+
+    Attributes:
+        attempt: The last one there.
+        output: What it gave.
+    """
+
+    step: str
+    output: Raw
+    attempt: int = 0
 
 
 class ExecutionReleased(Event, frozen=True):
@@ -581,6 +624,8 @@ class ExecutionTimedOut(Event, frozen=True):
 
 AnyEvent: TypeAlias = (
     ExecutionCreated
+    | StepsKept
+    | StepKept
     | ExecutionReleased
     | ExecutionStarted
     | StepReady

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Raw, Struct
 
+from treadle.machine.events import KeptStep
 from treadle.model import StepError
 
 
@@ -22,7 +23,7 @@ class Input(Struct, frozen=True, gc=False, kw_only=True):
 class StartRequested(Input, frozen=True):
     """Create the execution, and begin unless ``start_at`` or others with its key say later.
 
-    ``input`` is a JSON object; the other fields are those of ``ExecutionCreated``.
+    ``input`` is a JSON object, ``kept`` what a fork takes over; the other fields are those of ``ExecutionCreated``.
     """
 
     execution_id: str
@@ -33,6 +34,9 @@ class StartRequested(Input, frozen=True):
     parent_step: str = ""
     depth: int = 0
     is_awaited: bool = False
+    forked_from: str = ""
+    forked_step: str = ""
+    kept: tuple[KeptStep, ...] = ()
     key: str = ""
     start_at: int = 0
     queued: bool = False

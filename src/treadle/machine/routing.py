@@ -68,6 +68,10 @@ def cancel_step(turn: Turn, scope: Scope, node: PlanNode, at: int, *, request: s
 
 
 def _enter(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
+    kept = turn.state.kept_steps.get(scope.keys[node.index])
+    if kept is not None:
+        _keep(turn, scope, node, kept, at)
+        return
     try:
         if enter(turn, scope, node, at):
             route(turn, scope, node.on_success, at)
@@ -78,6 +82,15 @@ def _enter(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
     except ValidationError as error:
         message = f"{node.node.type.value}: {error}"
         fail(turn, scope, node, StepError(type(error).__name__, message, step=scope.keys[node.index]), at)
+
+
+def _keep(turn: Turn, scope: Scope, node: PlanNode, kept: e.KeptStep, at: int) -> None:
+    """End a step of a fork as it ended there; what follows is decided anew."""
+    if kept.error is not None:
+        fail(turn, scope, node, kept.error, at, attempt=kept.attempt)
+        return
+    turn.emit(e.StepKept(step=kept.step, output=kept.output, attempt=kept.attempt, at=at))
+    route(turn, scope, node.on_success, at)
 
 
 def _is_taken(turn: Turn, scope: Scope, node: PlanNode, condition: Expression, at: int) -> bool:

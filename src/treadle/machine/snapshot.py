@@ -38,6 +38,7 @@ def snapshot(state: State) -> ExecutionState:
         start_at=_time(state.start_at),
         queued=state.queued,
         parent=state.parent,
+        forked_from=state.forked_from,
         created_at=_time(state.created_at),
         started_at=_time(state.started_at),
         ended_at=_time(state.ended_at),

@@ -15,6 +15,7 @@ from treadle.machine.transitions import COMPLETED, WAITING
 from treadle.model import ExecutionStatus
 
 if TYPE_CHECKING:
+    from treadle.machine.events import KeptStep
     from treadle.machine.graph import PlanNode
     from treadle.machine.plan import Plan
     from treadle.model import JsonValue, StepError
@@ -53,6 +54,8 @@ class State:
         parent: Id of the execution that started this one; ``""`` for none.
         parent_step: Key of the step there.
         depth: How many executions are above this one.
+        forked_from, forked_step: As in ``ExecutionCreated``.
+        kept_steps: Of a fork: how steps ended there that it has not reached yet, by key.
         is_awaited: That step waits for the end of this one.
         listening: By step, the events of which one ends its wait: number, name, key.
         kept: Events for which no step waited when they came, by id: name, key, data.
@@ -83,6 +86,8 @@ class State:
         "ended_at",
         "error",
         "execution_id",
+        "forked_from",
+        "forked_step",
         "fresh",
         "going",
         "in_flight",
@@ -90,6 +95,7 @@ class State:
         "input_value",
         "is_awaited",
         "kept",
+        "kept_steps",
         "key",
         "last_at",
         "listening",
@@ -142,6 +148,8 @@ class State:
         self.parent = self.parent_step = ""
         self.depth = 0
         self.is_awaited = False
+        self.forked_from = self.forked_step = ""
+        self.kept_steps: dict[str, KeptStep] = {}
         self.listening: dict[str, tuple[tuple[int, str, str], ...]] = {}
         self.kept: dict[str, tuple[str, str, Raw]] = {}
         self.children: dict[str, str] = {}

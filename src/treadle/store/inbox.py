@@ -39,18 +39,21 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         verb: What to do.
         execution_id: With which execution; ``""`` for a verb that is about none.
         request: Names this command, so that it counts once.
-        inputs: JSON object for ``resume``; empty for none.
+        inputs: JSON object for ``resume`` and ``fork``; empty for none.
         reason: For ``cancel`` and ``terminate``.
-        step: For ``submit`` and ``cancel_step``.
+        step: For ``submit``, ``cancel_step`` and ``fork``.
+        fork: For ``fork``: id of the new execution.
         new_key: For ``retry``.
-        data: For ``submit``: the answer; for ``register``: the canonical form of a valid workflow.
+        data: For ``submit``: the answer; for ``register`` and ``fork``: the canonical form of a valid workflow
+            (null for that of the execution).
     """
 
-    verb: Literal["pause", "resume", "cancel", "terminate", "retry", "cancel_step", "submit", "register"]
+    verb: Literal["pause", "resume", "cancel", "terminate", "retry", "cancel_step", "fork", "submit", "register"]
     execution_id: str
     request: str
     inputs: dict[str, Raw] = {}
     reason: str = ""
+    fork: str = ""
     new_key: bool = False
     step: str = ""
     data: Raw = _NULL

@@ -68,6 +68,7 @@ UNKNOWN = [
     e.StepStarted(step="nobody", attempt=1, at=T),
     e.StepSucceeded(step="nobody", attempt=1, output=ONE, at=T),
     e.TriggerPassed(step="nobody", at=T),
+    e.StepKept(step="nobody", output=ONE, at=T),
     e.EventAwaited(step="nobody", name="n", at=T),
     e.EventReceived(step="nobody", name="n", event_id="i", at=T),
     e.ChildRequested(step="nobody", child="x/c", workflow="w", input=ONE, at=T),

@@ -181,6 +181,14 @@ WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
     ),
     (e.BodyCompleted(step="m", number=1, output=Raw(b"2"), at=T), {"step": "m", "number": 1, "output": 2}),
     (e.BodyFailed(step="m", error=StepError("X", "m"), at=T), {"step": "m", "error": {"type": "X", "message": "m"}}),
+    (
+        e.StepsKept(
+            steps=(e.KeptStep("a", 2, Raw(b"1")), e.KeptStep("b", error=StepError("X", "m"))),
+            at=T,
+        ),
+        {"steps": [{"step": "a", "attempt": 2, "output": 1}, {"step": "b", "error": {"type": "X", "message": "m"}}]},
+    ),
+    (e.StepKept(step="a", output=Raw(b"1"), attempt=2, at=T), {"step": "a", "output": 1, "attempt": 2}),
     (e.ExecutionRetried(request="r", new_key=True, at=T), {"request": "r", "new_key": True}),
     (e.RequestNoted(request="r", at=T), {"request": "r"}),
     (e.DeadlinePassed(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),

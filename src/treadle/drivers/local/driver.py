@@ -15,13 +15,14 @@ from treadle.drivers.local.children import Children
 from treadle.drivers.local.clock import Clock
 from treadle.drivers.local.lines import Lines, existing
 from treadle.drivers.local.reads import LogReads
-from treadle.drivers.local.recovery import Plans
+from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.remote import RemoteCommands
 from treadle.drivers.local.resident import Resident
 from treadle.drivers.local.turns import TurnLoop
+from treadle.drivers.protocol import Order
 from treadle.errors import ConflictError, NotFoundError, StoreError, ValidationError
 from treadle.feed import Feed
-from treadle.machine import State, snapshot
+from treadle.machine import State, decode_events, kept_by_fork, snapshot
 from treadle.machine.inputs import (
     CancelExecutionRequested,
     CancelStepRequested,
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from treadle.actions import Registry
-    from treadle.drivers.protocol import Health, Order
-    from treadle.model import ExecutionState, Workflow, WorkflowVersion
+    from treadle.drivers.protocol import Fork, Health
+    from treadle.model import ExecutionState, JsonValue, Workflow, WorkflowVersion
     from treadle.settings import Settings
     from treadle.store.protocol import Store
 
@@ -182,6 +183,31 @@ class LocalDriver(LogReads):
             self._lines.note(resident)
         return order.execution_id
 
+    async def fork(self, fork: Fork) -> str:
+        """Start an execution that keeps what does not follow a step of another."""
+        self._check_takes_work()
+        source = await self._resident(fork.source)
+        if not self._turns.is_settled(source):
+            await self._turns.ask(source, TimeReached(at=source.now_ms()))
+        found = await load(self._log, self._plans, fork.source)
+        assert found is not None  # it was there a moment ago
+        workflow = fork.workflow or found.state.plan.workflow
+        plan = self._plans.of(self._plans.define(workflow))
+        turns = [decode_events(turn.events) for turn in await self._log.read(fork.source)]
+        return await self.start(
+            Order(
+                execution_id=fork.execution_id,
+                workflow=workflow,
+                input=self._merged(workflow, found.state.input_value, fork.inputs),
+                priority=found.state.priority,
+                tags=found.state.tags,
+                has_new_id=fork.has_new_id,
+                forked_from=fork.source,
+                forked_step=fork.step,
+                kept=kept_by_fork(plan, found.state, turns[: found.sequence], fork.step),
+            )
+        )
+
     def _check_takes_work(self) -> None:
         self._turns.check_lives()
         if not self._turns.health.ok:
@@ -297,19 +323,26 @@ class LocalDriver(LogReads):
         return await self._turns.ask(resident, asked)
 
     def _check_inputs(self, resident: Resident, inputs: Raw) -> None:
-        merged = {**resident.state.input_value, **decode_payload(inputs)}
+        self._merged(resident.state.plan.workflow, resident.state.input_value, inputs)
+
+    def _merged(self, workflow: Workflow, known: dict[str, JsonValue], inputs: Raw | None) -> Raw:
+        """Return an input with what is added to it.
+
+        Raises:
+            ValidationError: It is too large, or breaks the schema.
+        """
+        merged = {**known, **({} if inputs is None else decode_payload(inputs))}
         try:
-            encode_payload(merged, self._settings)
+            encoded = encode_payload(merged, self._settings)
         except PayloadError as error:
             raise ValidationError(f"the input with what is added to it: {error}") from error
-        schema = resident.state.plan.workflow.input_schema
-        if schema is None:
-            return
-        from treadle.schemas import compile_schema  # loaded only where a workflow has a schema
+        if workflow.input_schema is not None:
+            from treadle.schemas import compile_schema  # loaded only where a workflow has a schema
 
-        problems = compile_schema(schema).problems(merged, "input")
-        if problems:
-            raise ValidationError("; ".join(str(one) for one in problems), problems)
+            problems = compile_schema(workflow.input_schema).problems(merged, "input")
+            if problems:
+                raise ValidationError("; ".join(str(one) for one in problems), problems)
+        return encoded
 
     # -- reads
 
@@ -355,6 +388,9 @@ def _start_request(order: Order, now: int, *, queued: bool) -> StartRequested:
         parent_step=order.parent_step,
         depth=order.depth,
         is_awaited=order.is_awaited,
+        forked_from=order.forked_from,
+        forked_step=order.forked_step,
+        kept=order.kept,
         supersedes=queued and order.on_conflict is OnConflict.CANCEL_RUNNING,
         at=now,
     )

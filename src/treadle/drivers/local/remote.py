@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
+from treadle.drivers.protocol import Fork
 from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, TreadleError, ValidationError
 from treadle.model import decode_workflow
 from treadle.store.inbox import Inbox, Letter, Reply
@@ -48,6 +49,9 @@ class Verbs(Protocol):
 
     async def cancel_step(self, execution_id: str, step: str, request: str = "") -> bool:
         """Cancel one step."""
+
+    async def fork(self, fork: Fork) -> str:
+        """Start an execution that keeps what does not follow a step of another."""
 
     async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
         """Answer an input node."""
@@ -132,12 +136,23 @@ class RemoteCommands:
                 return await self._verbs.retry(letter.execution_id, letter.request, new_key=letter.new_key)
             case "cancel_step":
                 return await self._verbs.cancel_step(letter.execution_id, letter.step, letter.request)
+            case "fork":
+                return bool(await self._verbs.fork(self._fork(letter)))
             case "submit":
                 data = self._checked({"answer": letter.data})
                 answer = encode_payload(decode_payload(data)["answer"], self._settings)
                 return await self._verbs.submit(letter.execution_id, letter.step, answer, letter.request)
             case "register":
                 return bool(await self._verbs.register([_workflow(letter.data)]))
+
+    def _fork(self, letter: Letter) -> Fork:
+        return Fork(
+            source=letter.execution_id,
+            step=letter.step,
+            execution_id=letter.fork,
+            inputs=self._checked(letter.inputs) if letter.inputs else None,
+            workflow=None if bytes(letter.data) == b"null" else _workflow(letter.data),
+        )
 
     def _checked(self, inputs: dict[str, Raw]) -> Raw:
         try:

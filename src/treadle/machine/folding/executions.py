@@ -45,11 +45,16 @@ def _execution_created(state: State, event: e.ExecutionCreated) -> None:
     state.tags = event.tags
     state.parent, state.parent_step, state.depth = event.parent, event.parent_step, event.depth
     state.is_awaited = event.is_awaited
+    state.forked_from, state.forked_step = event.forked_from, event.forked_step
     state.key = event.key
     state.start_at = event.start_at
     state.queued = event.queued
     state.supersedes = event.supersedes
     state.created_at = event.at
+
+
+def _steps_kept(state: State, event: e.StepsKept) -> None:
+    state.kept_steps = {one.step: one for one in event.steps}
 
 
 def _execution_released(state: State, _event: e.ExecutionReleased) -> None:
@@ -160,6 +165,7 @@ def _move_execution(state: State, status: ExecutionStatus) -> None:
 APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     e.ExecutionCreated: _execution_created,
     e.ExecutionReleased: _execution_released,
+    e.StepsKept: _steps_kept,
     e.ExecutionStarted: _execution_started,
     e.ExecutionPaused: _execution_paused,
     e.ExecutionResumed: _execution_resumed,

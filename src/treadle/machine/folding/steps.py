@@ -192,6 +192,14 @@ def _step_passed(state: State, event: e.StepPassed) -> None:
     route(state, scope, node.on_success)
 
 
+def _step_kept(state: State, event: e.StepKept) -> None:
+    scope, node = find_step(state, event.step)
+    state.kept_steps.pop(event.step, None)
+    _pass(state, scope, node, event.output, event.at)
+    scope.attempts[node.index] = event.attempt
+    route(state, scope, node.on_success)
+
+
 def _end_reached(state: State, event: e.EndReached) -> None:
     scope, node = find_step(state, event.step)
     output = None if event.output is e.ABSENT else event.output
@@ -310,6 +318,7 @@ APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     e.StepSucceeded: _step_succeeded,
     e.TriggerPassed: _trigger_passed,
     e.StepPassed: _step_passed,
+    e.StepKept: _step_kept,
     e.WaitStarted: _wait_started,
     e.WaitEnded: _wait_ended,
     e.InputAsked: _input_asked,
