@@ -149,6 +149,27 @@ class Client:
         await self._send(Letter("fork", execution_id, request, encoded, step=from_step, fork=new, data=definition))
         return new
 
+    async def migrate_execution(self, execution_id: str, workflow: Source | None = None) -> bool:
+        """Ask the engine to let an execution go on with another version, as ``WorkflowEngine.migrate_execution`` does.
+
+        Args:
+            execution_id: Of the execution.
+            workflow: A definition, which is registered; None for the version registered last.
+
+        Raises:
+            ConflictError: It has ended, or is ending.
+            ValidationError: It would not be safe; the message says exactly why, and nothing changed.
+        """
+        row = await self._reader.get(execution_id)
+        if row is None:
+            raise NotFoundError("execution", execution_id)
+        if workflow is None:
+            version = await self._reads.catalog.find(row.workflow_id)
+        else:
+            version = await self.register_workflow(workflow)
+        name = version.definition_hash
+        return await self._send(Letter("migrate", execution_id, uuid.uuid4().hex, definition=name))
+
     async def cancel_step(self, execution_id: str, step: str) -> bool:
         """Ask the engine to cancel one step. False if it has not begun, or has ended."""
         return await self._ask(Letter("cancel_step", execution_id, uuid.uuid4().hex, step=step))

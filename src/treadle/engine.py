@@ -31,7 +31,7 @@ from treadle.definition import load_workflow, load_workflows
 from treadle.drivers.local import LocalDriver
 from treadle.drivers.protocol import Fork, Order
 from treadle.errors import TreadleError, ValidationError
-from treadle.model import WorkflowRef, WorkflowVersion
+from treadle.model import WorkflowRef, WorkflowVersion, definition_hash
 from treadle.settings import Settings
 from treadle.state_manager import StateManager
 from treadle.store.memory import MemoryStore
@@ -344,6 +344,35 @@ class WorkflowEngine(StateManager):
             has_new_id=fork_id is None,
         )
         return await self._driver.fork(fork)
+
+    async def migrate_execution(self, execution_id: str, workflow: Startable | None = None) -> bool:
+        """Let an execution that runs go on with another version of its workflow, if that is safe.
+
+        It is where each step that has begun is there and the same, and each decision would have been made there as
+        well; what was not reached yet may differ in any way.
+
+        Args:
+            execution_id: Of the execution.
+            workflow: The version: a ``WorkflowRef``, what ``register_workflow`` returned, or a definition, which is
+                registered. None for the one registered last.
+
+        Returns:
+            False if it runs that version already.
+
+        Raises:
+            NotFoundError: No such execution, workflow or version.
+            ConflictError: It has ended, or is ending; fork it instead.
+            ValidationError: It would not be safe; ``problems`` says exactly why, and nothing changed.
+        """
+        if workflow is None:
+            workflow = WorkflowRef((await self.get_execution_state(execution_id)).workflow_id)
+        if isinstance(workflow, WorkflowRef):
+            name = definition_hash(await self.get_workflow(workflow.workflow_id, workflow.version))
+        elif isinstance(workflow, WorkflowVersion):
+            name = workflow.definition_hash
+        else:
+            name = (await self.register_workflow(workflow)).definition_hash
+        return await self._driver.migrate(execution_id, name)
 
     async def cancel_step(self, execution_id: str, step: str) -> bool:
         """Cancel one step that has begun, and all that is in its bodies; what follows it only is skipped.

@@ -161,7 +161,7 @@ MOVES = st.lists(
 
 def dump(state: State) -> dict[str, Any]:
     """Return every slot of a state and its scopes by value, without timers that no longer count and the caches."""
-    left_out = {"plan", "root", "bodies", "places"}
+    left_out = {"plan", "plans", "root", "bodies", "places"}
     seen: dict[str, Any] = {slot: _copy(getattr(state, slot)) for slot in State.__slots__ if slot not in left_out}
     seen["scopes"] = {body.path: dump_scope(body) for body in (state.root, *state.bodies.values())}
     seen["places"] = {key: (scope.path, node.id) for key, (scope, node) in state.places.items()}

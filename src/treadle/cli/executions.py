@@ -154,6 +154,16 @@ def fork(  # noqa: PLR0917 - typer gives options by name
     _with_client(db, whole)
 
 
+def migrate(execution_id: ExecutionId, db: Db = DEFAULT_DB, workflow: OtherFile = None) -> None:
+    """Ask the engine that runs an execution to go on with another version of its workflow, if that is safe."""
+
+    async def whole(client: Client) -> None:
+        moved = await client.migrate_execution(execution_id, workflow)
+        say("goes on with that version" if moved else "runs that version already")
+
+    _with_client(db, whole)
+
+
 def cancel_step(
     execution_id: ExecutionId,
     step: Annotated[str, typer.Argument(help="Key of the step, such as charge or each[3].charge.")],

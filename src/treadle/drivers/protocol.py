@@ -195,6 +195,14 @@ class Driver(Reads, Protocol):
             ConflictError: Another open execution has its key.
         """
 
+    async def migrate(self, execution_id: str, definition_hash: str) -> bool:
+        """Let an execution go on with a registered version of its workflow; False if it runs that already.
+
+        Raises:
+            ConflictError: It does not run.
+            ValidationError: That would not be safe; ``problems`` says exactly why, and nothing changed.
+        """
+
     async def cancel_step(self, execution_id: str, step: str) -> bool:
         """Cancel a step that has begun; False if it has not, or has ended. Durable on return.
 

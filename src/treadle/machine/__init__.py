@@ -10,6 +10,7 @@ from treadle.machine.advance import advance, start
 from treadle.machine.commands import CancelStep, ChildCommand, Command, ReadyStep, RunStep
 from treadle.machine.folding import apply, fold
 from treadle.machine.forks import kept_by_fork
+from treadle.machine.migration import migration_problems
 from treadle.machine.plan import OnMissingInput, Plan, compile  # noqa: A004 - the house's word for it
 from treadle.machine.signals import owed_to_children
 from treadle.machine.snapshot import execution_output, snapshot
@@ -38,6 +39,7 @@ __all__ = [
     "execution_output",
     "fold",
     "kept_by_fork",
+    "migration_problems",
     "owed_to_children",
     "ready_steps",
     "snapshot",

@@ -17,6 +17,7 @@ from treadle.machine import signals
 from treadle.machine.commands import PauseChild, ResumeChild, RunStep
 from treadle.machine.endings import cancel, pass_deadline, pause_for_input, settle
 from treadle.machine.groups import settle_bodies
+from treadle.machine.migration import migration_problems
 from treadle.machine.plan import OnMissingInput
 from treadle.machine.retry import backoff_ms
 from treadle.machine.routing import fail, move_reached, route
@@ -392,6 +393,19 @@ def _retry_requested(turn: Turn, one: i.RetryRequested) -> bool:
     return True
 
 
+def _migrate_requested(turn: Turn, one: i.MigrateRequested) -> bool:
+    state = turn.state
+    if turn.is_repeated(one.request):
+        return True
+    is_open = state.started_at and not state.ended_at and state.ending is None
+    name = one.plan.definition_hash
+    if not is_open or name == state.definition_hash or migration_problems(state, one.plan):
+        return False
+    state.plans = {**state.plans, name: one.plan}
+    turn.emit(e.ExecutionMigrated(definition_hash=name, request=one.request, at=one.at))
+    return True
+
+
 def _note(turn: Turn, one: i.PauseRequested | i.CancelExecutionRequested) -> None:
     """Remember a request that asks for what is so already."""
     if one.request:
@@ -410,6 +424,7 @@ _TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {
     i.ResumeRequested: _resume_requested,
     i.CancelExecutionRequested: _cancel_execution_requested,
     i.RetryRequested: _retry_requested,
+    i.MigrateRequested: _migrate_requested,
     **signals.TAKE,
 }
 """One function for each input. ``Any``: the table pairs each class with the function that takes it."""

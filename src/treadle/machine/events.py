@@ -565,6 +565,17 @@ class ExecutionRetried(Event, frozen=True):
     new_key: bool = False
 
 
+class ExecutionMigrated(Event, frozen=True):
+    """It goes on with another definition, each step where it was.
+
+    Attributes:
+        definition_hash: Name of that definition's content.
+    """
+
+    definition_hash: str
+    request: str = ""
+
+
 class ExecutionHalted(Event, frozen=True):
     """An unhandled failure: nothing new starts, attempts in flight end, then it is FAILED."""
 
@@ -666,6 +677,7 @@ AnyEvent: TypeAlias = (
     | ExecutionPaused
     | ExecutionResumed
     | ExecutionRetried
+    | ExecutionMigrated
     | ExecutionHalted
     | CancelRequested
     | RequestNoted

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from msgspec import Raw, Struct
 
 from treadle.machine.events import KeptStep
+from treadle.machine.plan import Plan
 from treadle.model import StepError
 
 
@@ -129,6 +130,13 @@ class RetryRequested(Input, frozen=True):
     by_parent: bool = False
 
 
+class MigrateRequested(Input, frozen=True):
+    """Go on with another definition, if that is safe; ``migration_problems`` says why it is not."""
+
+    plan: Plan
+    request: str = ""
+
+
 class CancelStepRequested(Input, frozen=True):
     """Cancel one step that has begun, with all that is in its bodies; its connections are dead."""
 
@@ -214,6 +222,7 @@ AnyInput: TypeAlias = (
     | ResumeRequested
     | CancelExecutionRequested
     | RetryRequested
+    | MigrateRequested
     | CancelStepRequested
     | InputSubmitted
     | EventSent

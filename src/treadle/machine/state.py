@@ -15,6 +15,8 @@ from treadle.machine.transitions import COMPLETED, WAITING
 from treadle.model import ExecutionStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from treadle.machine.events import KeptStep
     from treadle.machine.graph import PlanNode
     from treadle.machine.plan import Plan
@@ -50,6 +52,7 @@ class State:
         wall_timers: Heap of those due by the wall clock, as ``timers``.
         paused_ms: How long it has been paused, all told; its own clock is wall time less that.
         paused_at: Since when it is paused; None while it is not.
+        plans: Of the definitions that it is migrated to, by hash.
         requests: Ids of requests carried out.
         parent: Id of the execution that started this one; ``""`` for none.
         parent_step: Key of the step there.
@@ -107,6 +110,7 @@ class State:
         "paused_ms",
         "places",
         "plan",
+        "plans",
         "priority",
         "queued",
         "ready",
@@ -129,6 +133,7 @@ class State:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.plans: Mapping[str, Plan] = {}
         self.execution_id = ""
         self.workflow_id = ""
         self.definition_hash = ""

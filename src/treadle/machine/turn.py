@@ -29,10 +29,11 @@ class Turn:
         ready: Steps that became ready in this turn and may start, in definition order.
     """
 
-    __slots__ = ("_names", "accepted", "commands", "events", "ready", "state")
+    __slots__ = ("_names", "_root", "accepted", "commands", "events", "ready", "state")
 
     def __init__(self, state: State, names: Names | None = None) -> None:
         self.state = state
+        self._root = state.root
         self._names: Names = StateView(state) if names is None else names
         self.events: list[AnyEvent] = []
         self.commands: list[Command] = []
@@ -46,7 +47,11 @@ class Turn:
 
     def names(self, scope: Scope) -> Names:
         """Return what expressions of a scope see."""
-        return self._names if scope.parent is None else ScopeView(self.state, scope)
+        if scope.parent is not None:
+            return ScopeView(self.state, scope)
+        if scope is not self._root:  # it was migrated
+            self._root, self._names = scope, StateView(self.state)
+        return self._names
 
     def emit(self, event: AnyEvent) -> None:
         """Note an event and apply it."""

@@ -43,17 +43,21 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         reason: For ``cancel`` and ``terminate``.
         step: For ``submit``, ``cancel_step`` and ``fork``.
         fork: For ``fork``: id of the new execution.
+        definition: For ``migrate``: hash of a registered version.
         new_key: For ``retry``.
         data: For ``submit``: the answer; for ``register`` and ``fork``: the canonical form of a valid workflow
             (null for that of the execution).
     """
 
-    verb: Literal["pause", "resume", "cancel", "terminate", "retry", "cancel_step", "fork", "submit", "register"]
+    verb: Literal[
+        "pause", "resume", "cancel", "terminate", "retry", "cancel_step", "fork", "migrate", "submit", "register"
+    ]
     execution_id: str
     request: str
     inputs: dict[str, Raw] = {}
     reason: str = ""
     fork: str = ""
+    definition: str = ""
     new_key: bool = False
     step: str = ""
     data: Raw = _NULL

@@ -44,7 +44,7 @@ def error(step: str, attempt: int = 1, kind: str = "RuntimeError", message: str 
 
 def dump(state: State) -> dict[str, Any]:
     """Return every slot of a state and its scopes by value, without timers that no longer count and the caches."""
-    left_out = {"plan", "root", "bodies", "places"}
+    left_out = {"plan", "plans", "root", "bodies", "places"}
     seen: dict[str, Any] = {slot: getattr(state, slot) for slot in State.__slots__ if slot not in left_out}
     seen["scopes"] = {body.path: dump_scope(body) for body in (state.root, *state.bodies.values())}
     seen["places"] = {key: (scope.path, node.id) for key, (scope, node) in state.places.items()}
@@ -198,7 +198,7 @@ class Case:
 
     def folded(self) -> State:
         """Return what the log gives, as recovery does."""
-        return fold(self.plan, [decode_events(turn) for turn in self.log])
+        return fold(self.plan, [decode_events(turn) for turn in self.log], self.state.plans)
 
     def _record(self, turn: Turn) -> Self:
         self.turn = turn

@@ -189,6 +189,7 @@ WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
         {"steps": [{"step": "a", "attempt": 2, "output": 1}, {"step": "b", "error": {"type": "X", "message": "m"}}]},
     ),
     (e.StepKept(step="a", output=Raw(b"1"), attempt=2, at=T), {"step": "a", "output": 1, "attempt": 2}),
+    (e.ExecutionMigrated(definition_hash="h", request="r", at=T), {"definition_hash": "h", "request": "r"}),
     (e.ExecutionRetried(request="r", new_key=True, at=T), {"request": "r", "new_key": True}),
     (e.RequestNoted(request="r", at=T), {"request": "r"}),
     (e.DeadlinePassed(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),

@@ -20,13 +20,14 @@ from treadle.drivers.local.remote import RemoteCommands
 from treadle.drivers.local.resident import Resident
 from treadle.drivers.local.turns import TurnLoop
 from treadle.drivers.protocol import Order
-from treadle.errors import ConflictError, NotFoundError, StoreError, ValidationError
+from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, ValidationError
 from treadle.feed import Feed
-from treadle.machine import State, decode_events, kept_by_fork, snapshot
+from treadle.machine import State, decode_events, kept_by_fork, migration_problems, snapshot
 from treadle.machine.inputs import (
     CancelExecutionRequested,
     CancelStepRequested,
     InputSubmitted,
+    MigrateRequested,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
@@ -313,6 +314,23 @@ class LocalDriver(LogReads):
                 request=request or uuid.uuid4().hex, new_key=new_key, by_parent=by_parent, at=resident.now_ms()
             )
             return await self._turns.ask(resident, asked)
+
+    async def migrate(self, execution_id: str, definition_hash: str, request: str = "") -> bool:
+        """Go on with another version."""
+        resident = await self._resident(execution_id)
+        try:
+            plan = await self._plans.read(definition_hash, execution_id)
+        except QuarantineError as error:
+            raise StoreError(f"the definition cannot be used: {error.args[0]}", self._log.path) from error
+        state = resident.state
+        if state.ended_at or state.ending is not None or not state.started_at:
+            message = f"execution {execution_id!r} is {state.status.value}; only one that runs can be migrated"
+            raise ConflictError(f"{message}, and any other forked", execution_id, state.status.value)
+        if problems := migration_problems(state, plan):
+            raise ValidationError("; ".join(one.message for one in problems), problems)
+        self._merged(plan.workflow, state.input_value, None)
+        asked = MigrateRequested(plan=plan, request=request or uuid.uuid4().hex, at=resident.now_ms())
+        return await self._turns.ask(resident, asked)
 
     async def cancel_step(self, execution_id: str, step: str, request: str = "") -> bool:
         """Cancel one step."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.errors import QuarantineError, ReplayError
 from treadle.machine import Plan, compile, decode_events, fold  # noqa: A004 - the house's word for it
+from treadle.machine.events import ExecutionMigrated
 from treadle.model import decode_workflow, definition_hash, encode_workflow
 from treadle.settings import Settings
 
@@ -111,7 +112,9 @@ async def load(store: Reader, plans: Plans, execution_id: str) -> Loaded | None:
     plan = await plans.read(row.definition_hash, execution_id)
     turns = await store.read(execution_id)
     try:
-        state = fold(plan, (decode_events(turn.events) for turn in turns))
+        recorded = [decode_events(turn.events) for turn in turns]
+        migrated = [one.definition_hash for turn in recorded for one in turn if type(one) is ExecutionMigrated]
+        state = fold(plan, recorded, {name: await plans.read(name, execution_id) for name in migrated})
     except ReplayError as error:
         raise QuarantineError(str(error), store.path, execution_id) from error
     return Loaded(state, len(turns))

@@ -50,6 +50,9 @@ class Verbs(Protocol):
     async def cancel_step(self, execution_id: str, step: str, request: str = "") -> bool:
         """Cancel one step."""
 
+    async def migrate(self, execution_id: str, definition_hash: str, request: str = "") -> bool:
+        """Go on with another version."""
+
     async def fork(self, fork: Fork) -> str:
         """Start an execution that keeps what does not follow a step of another."""
 
@@ -122,28 +125,35 @@ class RemoteCommands:
             return Reply(accepted=False, code=error.code, message=str(error))
 
     async def _carry_out(self, letter: Letter) -> bool:
+        execution_id, request = letter.execution_id, letter.request
         match letter.verb:
             case "pause":
-                return await self._verbs.pause(letter.execution_id, letter.request)
+                return await self._verbs.pause(execution_id, request)
             case "resume":
                 inputs = self._checked(letter.inputs) if letter.inputs else None
-                return await self._verbs.resume(letter.execution_id, inputs, letter.request)
-            case "cancel":
-                return await self._verbs.cancel(letter.execution_id, letter.reason, letter.request)
-            case "terminate":
-                return await self._verbs.cancel(letter.execution_id, letter.reason, letter.request, at_once=True)
+                return await self._verbs.resume(execution_id, inputs, request)
+            case "cancel" | "terminate":
+                at_once = letter.verb == "terminate"
+                return await self._verbs.cancel(execution_id, letter.reason, request, at_once=at_once)
             case "retry":
-                return await self._verbs.retry(letter.execution_id, letter.request, new_key=letter.new_key)
+                return await self._verbs.retry(execution_id, request, new_key=letter.new_key)
+            case "migrate":
+                return await self._verbs.migrate(execution_id, letter.definition, request)
+            case "register":
+                return bool(await self._verbs.register([_workflow(letter.data)]))
+            case _:
+                return await self._carry_out_at_step(letter)
+
+    async def _carry_out_at_step(self, letter: Letter) -> bool:
+        match letter.verb:
             case "cancel_step":
                 return await self._verbs.cancel_step(letter.execution_id, letter.step, letter.request)
             case "fork":
                 return bool(await self._verbs.fork(self._fork(letter)))
-            case "submit":
+            case _:
                 data = self._checked({"answer": letter.data})
                 answer = encode_payload(decode_payload(data)["answer"], self._settings)
                 return await self._verbs.submit(letter.execution_id, letter.step, answer, letter.request)
-            case "register":
-                return bool(await self._verbs.register([_workflow(letter.data)]))
 
     def _fork(self, letter: Letter) -> Fork:
         return Fork(

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.errors import ReplayError
-from treadle.machine.folding import bodies, connections, executions, retrying, signals, steps
+from treadle.machine.folding import bodies, connections, executions, migrating, retrying, signals, steps
 from treadle.machine.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from treadle.machine import events as e
     from treadle.machine.plan import Plan
@@ -29,13 +29,19 @@ def apply(state: State, event: e.AnyEvent) -> None:
     _APPLY[type(event)](state, event)
 
 
-def fold(plan: Plan, recorded: Iterable[Sequence[e.AnyEvent]]) -> State:
+def fold(plan: Plan, recorded: Iterable[Sequence[e.AnyEvent]], plans: Mapping[str, Plan] | None = None) -> State:
     """Return the state after the turns ``recorded``, each a list of events.
+
+    Args:
+        plan: Of the definition that it began with.
+        recorded: The turns in order.
+        plans: Of the definitions that it was migrated to, by hash.
 
     Raises:
         ReplayError: An event does not fit.
     """
     state = State(plan)
+    state.plans = plans or {}
     for number, turn in enumerate(recorded, 1):
         try:
             for event in turn:
@@ -53,4 +59,5 @@ _APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     **bodies.APPLY,
     **signals.APPLY,
     **retrying.APPLY,
+    **migrating.APPLY,
 }
