@@ -15,8 +15,9 @@ import pytest
 import treadle
 from treadle.errors import QuarantineError, StoreError, StoreLockedError
 from treadle.store.memory import MemoryStore
-from treadle.store.protocol import Answer, Filter, IndexRow, Turn
-from treadle.store.sqlite import SqliteStore, connect
+from treadle.store.protocol import Answer, Filter, IndexRow, ScheduleRow, Turn
+from treadle.store.reader import SqliteReader
+from treadle.store.sqlite import MIGRATIONS, SqliteStore, connect
 from treadle.testing.contracts import StoreContract
 from treadle.testing.contracts import first_turn as first
 from treadle.testing.contracts import later_turn as later
@@ -57,8 +58,12 @@ async def test_appends_that_wait_share_a_transaction(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "log.db", connect=traced)
     await store.open()
     before = len(commits)
-    answers = await asyncio.gather(*[store.append([first(f"e{number}")]) for number in range(50)])
+    schedules = [store.put_schedules([ScheduleRow(f"s{number}", "h", b"s", b"1")]) for number in range(50)]
+    answers, _ = await asyncio.gather(
+        asyncio.gather(*[store.append([first(f"e{number}")]) for number in range(50)]), asyncio.gather(*schedules)
+    )
     assert all(one[0].answer is Answer.COMMITTED for one in answers)
+    assert len(await store.schedules()) == 50
     assert len(commits) - before <= 3
     await store.close()
 
@@ -400,3 +405,54 @@ async def test_the_writer_forgets_what_has_ended(tmp_path: Path) -> None:
     assert store._writer is not None
     assert store._writer._heads == {}
     await store.close()
+
+
+@pytest.mark.parametrize("change", ["progress = x'31'", "spec = 'text'", "definition_hash = 'other'", "checksum = x''"])
+async def test_a_damaged_schedule_says_so_and_the_others_are_read(tmp_path: Path, change: str) -> None:
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    await store.put_schedules([ScheduleRow("bad", "h", b"s", b"2"), ScheduleRow("good", "h", b"s", b"2")])
+    await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as file:
+        file.execute(f"update schedules set {change} where schedule_id = 'bad'")
+    await store.open()
+    damaged = ScheduleRow("bad", "", b"", b"", damage="its row does not fit its checksum")
+    assert list(await store.schedules()) == [damaged, ScheduleRow("good", "h", b"s", b"2")]
+    await store.close()
+
+
+async def test_a_failed_write_of_schedules_is_unknown_until_the_file_is_read_again(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    await store.put_schedules([ScheduleRow("a", "h", b"s", b"1")])
+    with contextlib.closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as file:
+        file.execute("drop table schedules")
+    with pytest.raises(StoreError, match="no such table"):
+        await store.put_schedules([ScheduleRow("a", "h", b"s", b"2")])
+    with pytest.raises(StoreError, match="the last write failed"):
+        await store.append([first("e")])
+    await store.reopen()
+    assert [one.answer for one in await store.append([first("e")])] == [Answer.COMMITTED]
+    await store.close()
+
+
+async def test_a_file_without_schedules_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    place = tmp_path / "log.db"
+    store = SqliteStore(place)
+    await store.open()
+    await store.append([first("a")])
+    await store.close()
+    with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as file:
+        file.execute("drop table schedules")
+        file.execute(f"pragma user_version = {MIGRATIONS.index('0004_schedules.sql')}")
+    reader = SqliteReader(place)
+    with pytest.raises(StoreError, match="older treadle; open it once with an engine"):
+        await reader.open()
+    await reader.close()
+    await store.open()
+    await store.put_schedules([ScheduleRow("s", "h", b"s", b"1")])
+    assert [turn.execution_id for turn in await store.read("a")] == ["a"]
+    assert [row.schedule_id for row in await store.schedules()] == ["s"]
+    await store.close()
+    with contextlib.closing(sqlite3.connect(place)) as file:
+        assert file.execute("pragma user_version").fetchone() == (len(MIGRATIONS),)

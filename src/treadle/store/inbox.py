@@ -37,9 +37,9 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         verb: What to do.
-        execution_id: With which execution; ``""`` for a verb that is about none.
+        execution_id: With which execution, or which schedule; ``""`` for a verb that is about none.
         request: Names this command, so that it counts once.
-        inputs: JSON object for ``resume`` and ``fork``; empty for none.
+        inputs: JSON object for ``resume`` and ``fork``, empty for none; for ``schedule`` what is asked for.
         reason: For ``cancel`` and ``terminate``.
         step: For ``submit``, ``cancel_step`` and ``fork``.
         fork: For ``fork``: id of the new execution.
@@ -50,7 +50,21 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     verb: Literal[
-        "pause", "resume", "cancel", "terminate", "retry", "cancel_step", "fork", "migrate", "submit", "register"
+        "pause",
+        "resume",
+        "cancel",
+        "terminate",
+        "retry",
+        "cancel_step",
+        "fork",
+        "migrate",
+        "submit",
+        "register",
+        "schedule",
+        "unschedule",
+        "pause_schedule",
+        "resume_schedule",
+        "trigger_schedule",
     ]
     execution_id: str
     request: str

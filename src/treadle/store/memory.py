@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from treadle.store.protocol import EVERYTHING, Answer, Appended, Filter, IndexRow, Listed, StoredTurn, Turn, Version
+from treadle.store.protocol import (
+    EVERYTHING,
+    Answer,
+    Appended,
+    Filter,
+    IndexRow,
+    Listed,
+    ScheduleRow,
+    StoredTurn,
+    Turn,
+    Version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +34,7 @@ class MemoryStore:
         self._definitions: dict[str, bytes] = {}
         self._versions: dict[str, Version] = {}
         self._listed: dict[str, Listed] = {}
+        self._schedules: dict[str, ScheduleRow] = {}
         self._head = 0
 
     async def open(self) -> None:
@@ -89,6 +101,19 @@ class MemoryStore:
         """Return versions of one workflow or of all."""
         found = [one for one in reversed(self._versions.values()) if workflow_id in ("", one.workflow_id)]
         return sorted(found, key=lambda one: one.workflow_id)
+
+    async def put_schedules(self, rows: Sequence[ScheduleRow], removed: Sequence[str] = ()) -> None:
+        """Keep and remove schedules."""
+        for row in rows:
+            if row.definition is not None:
+                self._definitions.setdefault(row.definition_hash, row.definition)
+            self._schedules[row.schedule_id] = msgspec.structs.replace(row, definition=None)
+        for schedule_id in removed:
+            self._schedules.pop(schedule_id, None)
+
+    async def schedules(self, schedule_id: str | None = None) -> Sequence[ScheduleRow]:
+        """Return one schedule, or all."""
+        return [row for name, row in sorted(self._schedules.items()) if schedule_id in (None, name)]
 
     async def read(self, execution_id: str, after: int = 0) -> Sequence[StoredTurn]:
         """Return turns of one execution."""

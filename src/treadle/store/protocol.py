@@ -1,9 +1,10 @@
 """The one promise every store makes: a turn that was answered ``committed`` is there for ever, in order, unchanged.
 
 A store knows nothing of workflows: it keeps **turns** (opaque bytes, numbered per execution from 1, chained by
-checksum), **definitions** (opaque bytes by hash, once), the registered **versions** that name them, and one small
-**index row** per execution for lists. Every event has a **cursor**, its place in the one sequence of all committed
-events; a turn of ``count`` events owns the ``count`` cursors that end at its own.
+checksum), **definitions** (opaque bytes by hash, once), the registered **versions** that name them, one small
+**index row** per execution for lists, and **schedules** (opaque bytes by id, each change in place of the one before).
+Every event has a **cursor**, its place in the one sequence of all committed events; a turn of ``count`` events owns
+the ``count`` cursors that end at its own.
 """
 
 from __future__ import annotations
@@ -154,6 +155,26 @@ EVERYTHING: Final = Filter()
 """The filter that every execution passes."""
 
 
+class ScheduleRow(Struct, frozen=True, gc=False):
+    """One schedule: what was asked for, and how far it has come. Both are opaque to the store.
+
+    Attributes:
+        schedule_id: Its name.
+        definition_hash: Of the workflow that it starts; that definition is kept as long as the row.
+        spec: What was asked for.
+        progress: How far it has come.
+        definition: Canonical bytes of the workflow, unless they are there; never given back.
+        damage: What is wrong with the row itself; then only ``schedule_id`` counts. ``""`` where nothing is.
+    """
+
+    schedule_id: str
+    definition_hash: str
+    spec: bytes
+    progress: bytes
+    definition: bytes | None = None
+    damage: str = ""
+
+
 class Reader(Protocol):
     """The reading side of a log. Every method but ``open`` and ``close`` may be called concurrently."""
 
@@ -197,6 +218,9 @@ class Reader(Protocol):
     async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
         """Return the open executions of a workflow that have a key, oldest first; None for all of them."""
 
+    async def schedules(self, schedule_id: str | None = None) -> Sequence[ScheduleRow]:
+        """Return the schedule of that id (empty: there is none), or (None) all of them in order of their ids."""
+
     async def close(self) -> None:
         """Let go of the file. Safe before ``open`` and twice."""
 
@@ -228,6 +252,15 @@ class Store(Reader, Protocol):
 
         Raises:
             StoreError: As for ``append``.
+        """
+
+    async def put_schedules(self, rows: Sequence[ScheduleRow], removed: Sequence[str] = ()) -> None:
+        """Write schedules in place of those of the same ids, and remove others, in one transaction; durable on return.
+
+        Calls take effect in the order in which they were made, also while others wait.
+
+        Raises:
+            StoreError: The outcome is unknown. Nothing more is accepted until ``reopen`` succeeded.
         """
 
     async def reopen(self) -> None:

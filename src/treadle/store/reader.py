@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from treadle.errors import StoreError
-from treadle.store.protocol import EVERYTHING, Filter, Listed, StoredTurn, Version
+from treadle.store.protocol import EVERYTHING, Filter, Listed, ScheduleRow, StoredTurn, Version
 from treadle.store.reading import Reading
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 APPLICATION_ID: Final = 0x7472646C
 """``trdl``: marks the file as treadle's."""
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """Number of the newest migration; ``PRAGMA user_version`` counts those applied."""
 
 BUSY_MS: Final = 10_000
@@ -111,6 +111,10 @@ class SqliteReader:
     async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
         """Return the open executions that have a key, oldest first."""
         return await self._read(lambda: self._open_reading().line(workflow_id, key, limit))
+
+    async def schedules(self, schedule_id: str | None = None) -> Sequence[ScheduleRow]:
+        """Return one schedule, or all."""
+        return await self._read(lambda: self._open_reading().schedules(schedule_id))
 
     async def check_pages(self) -> Sequence[str]:
         """Return what SQLite's own check of the pages finds; empty where all is in order."""

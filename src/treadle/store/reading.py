@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from treadle.errors import QuarantineError, StoreError
-from treadle.store.chain import first_link, link
-from treadle.store.protocol import Filter, Listed, StoredTurn, Version
+from treadle.store.chain import first_link, link, seal
+from treadle.store.protocol import Filter, Listed, ScheduleRow, StoredTurn, Version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,8 @@ _VERSIONS = f"{_VERSION} order by workflow_id, place desc"
 _VERSIONS_OF = f"{_VERSION} where workflow_id = ? order by place desc"
 _LINE = f"""select {_COLUMNS} from executions where workflow_id = ? and key = ? and key != ''
 and (is_open or ended_ms is null) order by number limit ?"""  # noqa: S608 - constant columns
+_SCHEDULES = """select schedule_id, definition_hash, spec, progress, checksum from schedules
+where :name is null or schedule_id = :name order by schedule_id"""
 _NOTHING = 0, b""
 _MOST_CHECKED = 1_000
 FORMATS = (1,)
@@ -126,6 +128,10 @@ class Reading:
         """Return the open executions that have a key, oldest first."""
         return [_listed(row) for row in self._all(_LINE, (workflow_id, key, -1 if limit is None else limit))]
 
+    def schedules(self, schedule_id: str | None) -> Sequence[ScheduleRow]:
+        """Return one schedule, or all; one that was damaged says so."""
+        return [_schedule(row) for row in self._all(_SCHEDULES, {"name": schedule_id})]
+
     def check_pages(self) -> Sequence[str]:
         """Return what SQLite finds wrong with its pages and indexes, at most ten of it."""
         return [str(row[0]) for row in self._all("pragma quick_check(10)", ()) if row[0] != "ok"]
@@ -155,6 +161,15 @@ def _listed(row: tuple[Any, ...]) -> Listed:
     workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags, key = plain
     names = (number, execution_id, workflow_id, definition_hash)
     return Listed(*names, status, bool(is_open), created_ms, ended_ms, tags, key)
+
+
+def _schedule(row: tuple[Any, ...]) -> ScheduleRow:
+    schedule_id, definition_hash, spec, progress, checksum = row
+    # A damaged header of a row may give a value of another type.
+    is_typed = isinstance(definition_hash, str) and isinstance(spec, bytes) and isinstance(progress, bytes)
+    if not is_typed or seal(schedule_id, definition_hash, spec, progress) != checksum:
+        return ScheduleRow(str(schedule_id), "", b"", b"", damage="its row does not fit its checksum")
+    return ScheduleRow(schedule_id, definition_hash, spec, progress)
 
 
 def _decode_tags(text: object) -> object:

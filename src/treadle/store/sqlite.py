@@ -19,16 +19,16 @@ from treadle.store.files import OpenFiles
 from treadle.store.lock import FileLock
 from treadle.store.reader import APPLICATION_ID, BUSY_MS, SqliteReader, check_schema
 from treadle.store.reading import Reading
-from treadle.store.writer import Writer
+from treadle.store.writer import Schedules, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from treadle.store.protocol import Appended, Turn, Version
+    from treadle.store.protocol import Appended, ScheduleRow, Turn, Version
 
 _T = TypeVar("_T")
 
-MIGRATIONS: Final = ("0001_initial.sql", "0002_versions.sql", "0003_keys.sql")
+MIGRATIONS: Final = ("0001_initial.sql", "0002_versions.sql", "0003_keys.sql", "0004_schedules.sql")
 """In order; there are as many as ``SCHEMA`` says."""
 
 WAL_BYTES: Final = 16 * 1024 * 1024
@@ -169,6 +169,12 @@ class SqliteStore(SqliteReader):
         """Write versions."""
         return await self._on_writer(lambda: self._open_writer().register(versions))
 
+    async def put_schedules(self, rows: Sequence[ScheduleRow], removed: Sequence[str] = ()) -> None:
+        """Write schedules together with the turns and schedules of other calls that wait."""
+        job = _Job(asyncio.get_running_loop(), Schedules(rows, removed))
+        self._put(job)
+        await job.future
+
     async def _on_writer(self, function: Callable[[], _T]) -> _T:
         job = _Job(asyncio.get_running_loop(), (), function)
         self._put(job)
@@ -197,7 +203,7 @@ class SqliteStore(SqliteReader):
         results: list[tuple[_Job, object]] = []
         try:
             if writes:
-                answers = self._open_writer().write([job.turns for job in writes])
+                answers = self._open_writer().write([job.written for job in writes])
                 results += zip(writes, answers, strict=True)
         except Exception as error:  # noqa: BLE001 - also a defect of ours is told: nobody may wait for a dead thread
             results += [(job, error) for job in writes]
@@ -229,15 +235,18 @@ class SqliteStore(SqliteReader):
 
 
 class _Job:
-    """Turns to write, or a function to run on the writer's thread, and the future of who waits for it."""
+    """Turns or schedules to write, or a function to run on the writer's thread, and the future of who waits for it."""
 
-    __slots__ = ("function", "future", "loop", "turns")
+    __slots__ = ("function", "future", "loop", "written")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, turns: Sequence[Turn], function: Callable[[], object] | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        written: Sequence[Turn] | Schedules,
+        function: Callable[[], object] | None = None,
     ) -> None:
         self.loop = loop
-        self.turns = turns
+        self.written = written
         self.function = function
         self.future: asyncio.Future[object] = loop.create_future()
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from treadle.errors import StoreError
-from treadle.store.chain import first_link, link
-from treadle.store.protocol import Answer, Appended, IndexRow, Turn, Version
+from treadle.store.chain import first_link, link, seal
+from treadle.store.protocol import Answer, Appended, IndexRow, ScheduleRow, Turn, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +37,10 @@ values (:name, :workflow, :label, :at, (select coalesce(max(place), 0) + 1 from 
 on conflict (definition_hash) do update set place = excluded.place
 where place < (select max(place) from versions where workflow_id = excluded.workflow_id)"""
 _FIND_VERSION = "select workflow_id, definition_hash, label, registered_ms from versions where definition_hash = ?"
+_PUT_SCHEDULE = """insert into schedules (schedule_id, definition_hash, spec, progress, checksum) values (?, ?, ?, ?, ?)
+on conflict (schedule_id) do update set definition_hash = excluded.definition_hash, spec = excluded.spec,
+progress = excluded.progress, checksum = excluded.checksum"""
+_REMOVE_SCHEDULE = "delete from schedules where schedule_id = ?"
 _FIND_EXECUTION = "select number, definition_hash from executions where execution_id = ?"
 _LAST_TURN = "select sequence, checksum from turns where execution = ? order by sequence desc limit 1"
 _ONE_TURN = "select cursor, count, events from turns where execution = ? and sequence = ?"
@@ -53,8 +57,15 @@ class _Head:
         self.checksum = checksum
 
 
+class Schedules(NamedTuple):
+    """Schedules to be written in place of those of the same ids, and ids of those to be removed."""
+
+    rows: Sequence[ScheduleRow]
+    removed: Sequence[str]
+
+
 class Writer:
-    """Writes turns over one connection. Used from one thread at a time.
+    """Writes turns and schedules over one connection. Used from one thread at a time.
 
     Args:
         connection: In autocommit mode; only this object writes over it.
@@ -81,13 +92,13 @@ class Writer:
         """Return the cursor of the last event."""
         return self._cursor
 
-    def write(self, batches: Sequence[Sequence[Turn]]) -> list[list[Appended]]:
-        """Write all turns of all batches in one transaction; return the answers once they are durable.
+    def write(self, batches: Sequence[Sequence[Turn] | Schedules]) -> list[list[Appended]]:
+        """Write all turns and schedules in one transaction, in order; return the answers once they are durable.
 
         Raises:
             StoreError: The outcome is unknown; so does every later call.
         """
-        return self._transaction(lambda: self._turns(batches))
+        return self._transaction(lambda: self._batches(batches))
 
     def register(self, versions: Sequence[tuple[Version, bytes]]) -> list[Version]:
         """Write versions and their definitions; return them as they stand once they are durable.
@@ -114,9 +125,9 @@ class Writer:
             raise
         return written
 
-    def _turns(self, batches: Sequence[Sequence[Turn]]) -> list[list[Appended]]:
+    def _batches(self, batches: Sequence[Sequence[Turn] | Schedules]) -> list[list[Appended]]:
         rows: list[tuple[object, ...]] = []
-        answers = [[self._one(turn, rows) for turn in batch] for batch in batches]
+        answers = [self._write(batch, rows) for batch in batches]
         self._connection.executemany(_INSERT_TURN, rows)
         for name in self._ended:
             self._heads.pop(name, None)
@@ -137,6 +148,15 @@ class Writer:
 
     def _fail(self, why: str) -> None:
         self._failure = f"the last write failed ({why}); it is read again before anything more is written"
+
+    def _write(self, batch: Sequence[Turn] | Schedules, rows: list[tuple[object, ...]]) -> list[Appended]:
+        if not isinstance(batch, Schedules):
+            return [self._one(turn, rows) for turn in batch]
+        for row in batch.rows:
+            self._keep_definition(row.definition_hash, row.definition)
+        self._connection.executemany(_PUT_SCHEDULE, [_sealed(row) for row in batch.rows])
+        self._connection.executemany(_REMOVE_SCHEDULE, [(name,) for name in batch.removed])
+        return []
 
     def _one(self, turn: Turn, rows: list[tuple[object, ...]]) -> Appended:
         head = self._heads.get(turn.execution_id) or self._find(turn)
@@ -168,14 +188,17 @@ class Writer:
         return head
 
     def _create(self, turn: Turn, row: IndexRow) -> _Head:
-        if turn.definition is not None and row.definition_hash not in self._definitions:
-            # One that is there was written by us or is damaged; either way these are its bytes.
-            self._connection.execute(_INSERT_DEFINITION, (row.definition_hash, turn.definition))
-            self._definitions.add(row.definition_hash)
+        self._keep_definition(row.definition_hash, turn.definition)
         values = (turn.execution_id, row.workflow_id, row.definition_hash, row.status, row.is_open)
         more = (row.created_ms, row.ended_ms, json.dumps(row.tags, sort_keys=True), row.key)
         number = self._connection.execute(_INSERT_EXECUTION, (*values, *more)).lastrowid or 0
         return _Head(number, 0, first_link(turn.execution_id, row.definition_hash))
+
+    def _keep_definition(self, name: str, document: bytes | None) -> None:
+        if document is not None and name not in self._definitions:
+            # One that is there was written by us or is damaged; either way these are its bytes.
+            self._connection.execute(_INSERT_DEFINITION, (name, document))
+            self._definitions.add(name)
 
     def _update(self, turn: Turn, row: IndexRow, head: _Head) -> None:
         if turn.sequence > 1:
@@ -193,3 +216,8 @@ class Writer:
         if found is not None and found[1:] == (turn.count, turn.events):
             return Appended(Answer.DUPLICATE, found[0])
         return Appended(Answer.CONFLICT)
+
+
+def _sealed(row: ScheduleRow) -> tuple[object, ...]:
+    checksum = seal(row.schedule_id, row.definition_hash, row.spec, row.progress)
+    return row.schedule_id, row.definition_hash, row.spec, row.progress, checksum

@@ -14,7 +14,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from treadle.store.protocol import EVERYTHING, Answer, Appended, Filter, IndexRow, StoredTurn, Turn, Version
+from treadle.store.protocol import (
+    EVERYTHING,
+    Answer,
+    Appended,
+    Filter,
+    IndexRow,
+    ScheduleRow,
+    StoredTurn,
+    Turn,
+    Version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -207,5 +217,40 @@ class StoreContract:
             assert [(row.execution_id, row.key) for row in await store.line("w", "other")] == [("d", "other")]
             for workflow_id, key in (("w", ""), ("w", "nothing"), ("x", "k")):
                 assert list(await store.line(workflow_id, key)) == []
+
+        self._check(tmp_path, check)
+
+    def test_a_schedule_is_what_was_put_last_until_it_is_removed(self, tmp_path: Path) -> None:
+        """In order of the ids, with the workflow's definition kept beside."""
+
+        async def check(store: Store) -> None:
+            assert list(await store.schedules()) == []
+            one, two = ScheduleRow("b", "h", b"spec", b"1", b"{}"), ScheduleRow("a", "h", b"other", b"1")
+            await store.put_schedules([one, two])
+            one, two = ScheduleRow("b", "h", b"spec", b"1"), ScheduleRow("a", "h", b"other", b"1")
+            assert list(await store.schedules()) == [two, one]
+            assert list(await store.schedules("b")) == [one]
+            assert list(await store.schedules("c")) == []
+            assert await store.definition("h") == b"{}"
+            changed = ScheduleRow("b", "h2", b"new", b"2", b"[]")
+            await store.put_schedules([changed], ["a", "nobody"])
+            assert list(await store.schedules()) == [ScheduleRow("b", "h2", b"new", b"2")]
+            assert (await store.definition("h2"), await store.definition("h")) == (b"[]", b"{}")
+            await store.reopen()
+            await store.put_schedules([], ["b"])
+            assert list(await store.schedules()) == []
+            assert (await store.head(), list(await store.list())) == (0, [])
+
+        self._check(tmp_path, check)
+
+    def test_of_schedules_that_are_put_while_others_wait_the_last_one_counts(self, tmp_path: Path) -> None:
+        """Calls take effect in the order in which they were made, whatever is written beside them."""
+
+        async def check(store: Store) -> None:
+            puts = [store.put_schedules([ScheduleRow("a", "h", b"spec", b"%d" % number)]) for number in range(20)]
+            turns = [store.append([first_turn(f"e{number}")]) for number in range(20)]
+            await asyncio.gather(*(one for pair in zip(puts, turns, strict=True) for one in pair))
+            assert [row.progress for row in await store.schedules()] == [b"19"]
+            assert await store.head() == 20
 
         self._check(tmp_path, check)

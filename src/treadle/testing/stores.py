@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from treadle.store.protocol import EVERYTHING, Appended, Filter, Listed, StoredTurn, Turn, Version
+from treadle.store.protocol import EVERYTHING, Appended, Filter, Listed, ScheduleRow, StoredTurn, Turn, Version
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -89,6 +89,14 @@ class BlockingStore:
     async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
         """Return the open executions that have a key."""
         return self._do(self._inner.line(workflow_id, key, limit=limit))
+
+    async def schedules(self, schedule_id: str | None = None) -> Sequence[ScheduleRow]:
+        """Return one schedule, or all."""
+        return self._do(self._inner.schedules(schedule_id))
+
+    async def put_schedules(self, rows: Sequence[ScheduleRow], removed: Sequence[str] = ()) -> None:
+        """Keep and remove schedules."""
+        self._do(self._inner.put_schedules(rows, removed))
 
     async def close(self) -> None:
         """Close the store. Safe twice."""
