@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 SRC = Path(__file__).parents[2] / "src"
-HEAVY = {"asyncio", "yaml", "jsonschema_rs", "typer", "rich", "sqlite3"}
+HEAVY = {"asyncio", "yaml", "jsonschema_rs", "typer", "rich", "sqlite3", "cronsim", "zoneinfo"}
 
 
 def _loaded_by(statements: str) -> set[str]:
