@@ -14,6 +14,7 @@ import msgspec
 
 from treadle import errors, model
 from treadle.machine import events
+from treadle.schedules import Schedule
 from treadle.settings import ENVIRONMENT_PREFIX, Settings
 
 FOLDER: Final = Path(__file__).parent / "reference"
@@ -36,6 +37,7 @@ STATES: Final = (
     model.StepError,
     model.ExecutionSummary,
     model.HistoryEvent,
+    Schedule,
 )
 ENUMS: Final = (model.ExecutionStatus, model.StepStatus)
 
@@ -46,8 +48,8 @@ The log of an execution is a list of these facts, and its state is a fold over i
 its own fields, and `data` holds the rest. A field is only ever added, with a default."""
 
 _STATES: Final = """\
-What `get_execution_state`, `wait`, `run_workflow`, `list_executions`, `history` and `watch` give. All are snapshots:
-they do not change."""
+What `get_execution_state`, `wait`, `run_workflow`, `list_executions`, `history`, `watch` and `list_schedules` give. All
+are snapshots: they do not change."""
 
 
 def main() -> None:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         WorkflowVersion,
     )
     from treadle.paths import find_node
+    from treadle.schedules import Schedule
     from treadle.settings import Settings
 
 __version__ = "0.1.0"
@@ -99,6 +100,7 @@ _HOMES = {
         "WorkflowVersion",
     ),
     "treadle.paths": ("find_node",),
+    "treadle.schedules": ("Schedule",),
     "treadle.settings": ("Settings",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -122,6 +124,7 @@ __all__ = [
     "QuarantineError",
     "Registry",
     "ReplayError",
+    "Schedule",
     "Settings",
     "StepContext",
     "StepError",

@@ -17,6 +17,8 @@ from msgspec import Raw
 from treadle.arguments import check_duration, check_id, check_object, check_payload, check_reason
 from treadle.definition import load_workflow
 from treadle.drivers.local.reads import LogReads
+from treadle.drivers.local.schedule_letters import VERBS as SCHEDULE_VERBS
+from treadle.drivers.local.schedule_letters import schedule_letter
 from treadle.errors import (
     ConflictError,
     NotFoundError,
@@ -26,7 +28,8 @@ from treadle.errors import (
     UnavailableError,
     ValidationError,
 )
-from treadle.model import definition_hash, encode_workflow
+from treadle.model import WorkflowRef, WorkflowVersion, definition_hash, encode_workflow
+from treadle.scheduling import ScheduleVerbs
 from treadle.settings import Settings
 from treadle.state_manager import StateManager
 from treadle.store.inbox import Inbox, Letter, Reply
@@ -35,16 +38,19 @@ from treadle.store.reader import SqliteReader
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from treadle.definition import Source
+    from treadle.drivers.local.schedule_letters import ScheduleVerb
     from treadle.feed import Committed
-    from treadle.model import JsonValue, WorkflowVersion
+    from treadle.model import JsonValue, Workflow
+    from treadle.schedules import Spec
+    from treadle.scheduling import Startable
 
 POLL_SECONDS = 0.05
 
 
-class Client:
+class Client(ScheduleVerbs):
     """Looks at the executions of a file, and asks the engine that runs it to pause, resume or cancel them.
 
     ``async with Client("treadle.db") as client`` opens the file for reading; it never writes to it and takes no lock,
@@ -63,10 +69,10 @@ class Client:
         timeout: timedelta | float = timedelta(seconds=10),
         settings: Settings | None = None,
     ) -> None:
-        self._settings = settings or Settings.from_environment()
+        self.settings = settings or Settings.from_environment()
         self._timeout = check_duration(timeout, "timeout")
         self._reader = SqliteReader(path)
-        self._inbox = Inbox(self._reader.path, max_bytes=self._settings.max_payload_bytes)
+        self._inbox = Inbox(self._reader.path, max_bytes=self.settings.max_payload_bytes)
         self._reads = LogReads(self._reader, _Polling(self._reader))
         self.state_manager = StateManager(self._reads)
 
@@ -106,7 +112,7 @@ class Client:
         Raises:
             ValidationError: An input is no JSON, or breaks the workflow's ``input_schema``; nothing changed.
         """
-        encoded = msgspec.json.decode(check_object(inputs or {}, self._settings), type=dict[str, Raw])
+        encoded = msgspec.json.decode(check_object(inputs or {}, self.settings), type=dict[str, Raw])
         return await self._ask(Letter("resume", execution_id, uuid.uuid4().hex, encoded))
 
     async def cancel_execution(self, execution_id: str, reason: str | None = "") -> bool:
@@ -181,7 +187,7 @@ class Client:
             ConflictError: The step is no input node.
             ValidationError: The answer is no JSON, or breaks the node's ``schema``; nothing changed.
         """
-        answer = check_payload(data, "answer", self._settings)
+        answer = check_payload(data, "answer", self.settings)
         return await self._ask(Letter("submit", execution_id, uuid.uuid4().hex, step=step, data=answer))
 
     async def register_workflow(self, workflow: Source) -> WorkflowVersion:
@@ -199,6 +205,17 @@ class Client:
         if row is None:
             raise NotFoundError("execution", letter.execution_id)
         return row.is_open and await self._send(letter)
+
+    @property
+    def _schedules(self) -> _ScheduleLetters:
+        return _ScheduleLetters(self._reader, self._send)
+
+    async def _meant(self, workflow: Startable) -> Source:
+        if isinstance(workflow, WorkflowVersion):
+            return await self._reads.registered(workflow.workflow_id, workflow.definition_hash)
+        if isinstance(workflow, WorkflowRef):
+            return await self.state_manager.get_workflow(workflow.workflow_id, workflow.version)
+        return workflow
 
     async def _send(self, letter: Letter) -> bool:
         name = await asyncio.to_thread(self._inbox.post, letter)
@@ -232,11 +249,41 @@ class Client:
         return UnavailableError(message, self._reader.path, pid)
 
 
+class _ScheduleLetters:
+    """See ``drivers.protocol.Schedules`` for what each verb promises; each asks the engine of another process."""
+
+    def __init__(self, reader: SqliteReader, send: Callable[[Letter], Awaitable[bool]]) -> None:
+        self._reader = reader
+        self._send = send
+
+    async def add(self, schedule_id: str, spec: Spec, workflow: Workflow, *, replaces: bool = False) -> None:
+        await self._send(schedule_letter(schedule_id, spec, workflow, uuid.uuid4().hex, replaces=replaces))
+
+    async def remove(self, schedule_id: str) -> bool:
+        return bool(await self._reader.schedules(schedule_id)) and await self._ask("unschedule", schedule_id)
+
+    async def pause(self, schedule_id: str) -> bool:
+        return await self._ask("pause_schedule", schedule_id)
+
+    async def resume(self, schedule_id: str) -> bool:
+        return await self._ask("resume_schedule", schedule_id)
+
+    async def trigger(self, schedule_id: str, request: str, *, waits: bool = True) -> str | None:  # noqa: ARG002 - the engine does not wait for it
+        is_taken = await self._ask("trigger_schedule", schedule_id, request)
+        return f"{schedule_id}/{request}" if is_taken else None
+
+    async def _ask(self, verb: ScheduleVerb, schedule_id: str, request: str = "") -> bool:
+        if not await self._reader.schedules(schedule_id):
+            raise NotFoundError("schedule", schedule_id)
+        return await self._send(Letter(verb, schedule_id, request or uuid.uuid4().hex))
+
+
 def _error(reply: Reply, letter: Letter, path: str) -> TreadleError:
     match reply.code:
         case NotFoundError.code:
-            kind, name = ("step", letter.step) if letter.step else ("execution", letter.execution_id)
-            return NotFoundError(kind, name)
+            if letter.step:
+                return NotFoundError("step", letter.step)
+            return NotFoundError("schedule" if letter.verb in SCHEDULE_VERBS else "execution", letter.execution_id)
         case ConflictError.code:
             return ConflictError(reply.message, letter.execution_id)
         case ValidationError.code:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 
 from treadle.drivers.local.catalog import Catalog
+from treadle.drivers.local.entries import read_entry
 from treadle.drivers.local.recovery import Plans, load
 from treadle.errors import QuarantineError, StoreError
 from treadle.store.inbox import Inbox
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Sequence
 
-    from treadle.store.protocol import Listed
+    from treadle.store.protocol import Listed, ScheduleRow
 
 LITTLE_ROOM: Final = 100 * 1024 * 1024
 LARGE_WAL: Final = 64 * 1024 * 1024
@@ -69,6 +70,7 @@ async def diagnose(path: str | os.PathLike[str]) -> Diagnosis:
         await reader.open()
         damaged, counts = await _executions(reader)
         versions = await _versions(reader)
+        schedules = await reader.schedules()
         pages = await reader.check_pages()
         noted = noted_cursor(reader.path)  # before the head, which an engine may move on meanwhile
         missing = max(0, noted - await reader.head())
@@ -79,6 +81,7 @@ async def diagnose(path: str | os.PathLike[str]) -> Diagnosis:
         *_about_pages(pages),
         *_about_executions(counts, damaged),
         *versions,
+        *_about_schedules(schedules),
         *_about_missing(missing),
         _about_the_engine(reader.path),
         *_about_the_inbox(reader.path),
@@ -160,6 +163,16 @@ def _about_executions(counts: Counter[str], damaged: dict[str, str]) -> list[Fin
     whole = counts.total() - len(damaged)
     found = [Finding("ok", f"executions: {words}"), Finding("ok", f"{whole:,} of {counts.total():,} logs are whole")]
     return found + [Finding("error", f"execution {name!r}: {why}") for name, why in damaged.items()]
+
+
+def _about_schedules(rows: Sequence[ScheduleRow]) -> list[Finding]:
+    found = [Finding("ok", f"schedules: {len(rows):,}")] if rows else []
+    for row in rows:
+        try:
+            read_entry(row)
+        except ValueError as error:
+            found.append(Finding("error", f"schedule {row.schedule_id!r}: {error}"))
+    return found
 
 
 def _about_missing(count: int) -> list[Finding]:

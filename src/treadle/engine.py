@@ -32,6 +32,7 @@ from treadle.drivers.local import LocalDriver
 from treadle.drivers.protocol import Fork, Order
 from treadle.errors import TreadleError, ValidationError
 from treadle.model import WorkflowRef, WorkflowVersion, definition_hash
+from treadle.scheduling import ScheduleVerbs
 from treadle.settings import Settings
 from treadle.state_manager import StateManager
 from treadle.store.memory import MemoryStore
@@ -39,17 +40,15 @@ from treadle.store.memory import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
-    from typing import TypeAlias
 
     from treadle.definition import Source
-    from treadle.drivers.protocol import Driver, Health
+    from treadle.drivers.protocol import Driver, Health, Schedules
     from treadle.model import ExecutionState, JsonValue
+    from treadle.scheduling import Startable
     from treadle.store.protocol import Store
 
-    Startable: TypeAlias = Source | WorkflowRef | WorkflowVersion
 
-
-class WorkflowEngine(StateManager):
+class WorkflowEngine(StateManager, ScheduleVerbs):
     """Runs workflows durably inside this process.
 
     ``async with WorkflowEngine(store="treadle.db", actions=[...]) as engine`` opens the file and goes on with what was
@@ -145,6 +144,13 @@ class WorkflowEngine(StateManager):
         """
         (version,) = await self._driver.register([load_workflow(workflow, actions=self.actions or None)])
         return version
+
+    @property
+    def _schedules(self) -> Schedules:
+        return self._driver.schedules
+
+    def _known_actions(self) -> Registry | None:
+        return self.actions or None
 
     async def start_workflow(
         self,

@@ -35,6 +35,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         active_executions: Executions with steps that run or wait for a slot; a start beyond it waits.
         start_wait_ms: How long a start waits for that before it is refused.
         idle_executions: Executions that only wait and are kept in memory; one more leaves it until something happens.
+        max_schedules: Schedules of one file; one more is refused.
         grace_ms: Wait for attempts in flight at close, and for a cancelled body to end.
         store_retry_ms: Wait before a failing store is tried again.
         inbox_poll_ms: Between two looks of the engine into the folder where other processes leave their commands.
@@ -52,6 +53,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     active_executions: int = 10_000
     start_wait_ms: int = 60_000
     idle_executions: int = 1_000
+    max_schedules: int = 100_000
     grace_ms: int = 10_000
     store_retry_ms: int = 500
     inbox_poll_ms: int = 200

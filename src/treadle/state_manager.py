@@ -12,6 +12,7 @@ from treadle.arguments import (
     check_version,
     check_workflow_id,
 )
+from treadle.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Workflow,
         WorkflowVersion,
     )
+    from treadle.schedules import Schedule
 
 
 class StateManager:
@@ -97,6 +99,21 @@ class StateManager:
             limit=check_number(limit, "limit", least=1),
             before=None if before is None else check_number(before, "before", least=0),
         )
+
+    async def list_schedules(self) -> list[Schedule]:
+        """Return all schedules, in order of their ids."""
+        return await self._reads.list_schedules()
+
+    async def get_schedule(self, schedule_id: str) -> Schedule:
+        """Return one schedule.
+
+        Raises:
+            NotFoundError: No such schedule.
+        """
+        found = await self._reads.list_schedules(schedule_id)
+        if not found:
+            raise NotFoundError("schedule", schedule_id)
+        return found[0]
 
     async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
         """Return every event of one execution, in order.

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from treadle import __version__, bridge
-from treadle.cli import definitions, executions, files, record, registry, running
+from treadle.cli import definitions, executions, files, record, registry, running, schedules
 
 HELP: Final = (
     "Run workflows durably, and look at what ran.\n\n"
@@ -54,6 +54,7 @@ app.command()(definitions.validate)
 app.command()(definitions.graph)
 app.command()(files.doctor)
 app.command()(record.record)
+app.add_typer(schedules.app, name="schedule")
 
 
 def main() -> None:

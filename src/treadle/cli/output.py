@@ -70,13 +70,14 @@ def show_json(value: object) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
-def show_event(event: HistoryEvent, *, has_date: bool = False) -> None:
+def show_event(event: HistoryEvent, *, has_date: bool = False, has_execution: bool = False) -> None:
     """Print one event."""
     step = f" {event.step}" if event.step else ""
     attempt = f" (attempt {event.attempt})" if event.attempt > 1 else ""
     more = _more(event)
     when = f"{event.at:%Y-%m-%d %H:%M:%S}" if has_date else f"{event.at:%H:%M:%S}"
-    say(f"{when} {event.kind}{step}{attempt}{f': {more}' if more else ''}")
+    of = f" {event.execution_id}" if has_execution else ""
+    say(f"{when}{of} {event.kind}{step}{attempt}{f': {more}' if more else ''}")
 
 
 def _more(event: HistoryEvent) -> str:

@@ -221,7 +221,7 @@ async def _to_its_end(
     engine: WorkflowEngine, workflow: Workflow, execution_id: str, before: int, *, quiet: bool
 ) -> ExecutionState | None:
     """Show what happens until an execution ends or rests, and return its state; None where it was stopped."""
-    if await _unless_stopped(_follow(engine, workflow, execution_id, before, quiet=quiet)):
+    if await unless_stopped(_follow(engine, workflow, execution_id, before, quiet=quiet)):
         return await engine.wait(execution_id)
     await _stop(engine, execution_id)
     return None
@@ -303,7 +303,7 @@ class _Signals:
         self._loop.call_soon_threadsafe(self.stop.set)
 
 
-async def _unless_stopped(work: Coroutine[Any, Any, object]) -> bool:
+async def unless_stopped(work: Coroutine[Any, Any, object]) -> bool:
     """Wait for ``work``; False if Ctrl-C or SIGTERM came first, and it was cancelled."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.create_task(_Signals().stop.wait())

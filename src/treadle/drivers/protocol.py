@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent, WorkflowVersion
+    from treadle.schedules import Schedule, Spec
 
 
 class Order(Struct, frozen=True):
@@ -127,6 +128,9 @@ class Reads(Protocol):
     ) -> tuple[list[ExecutionSummary], int | None]:
         """Return a page, newest first, and the key of the page after it (None: there is none)."""
 
+    async def list_schedules(self, schedule_id: str | None = None) -> list[Schedule]:
+        """Return the schedule of that id (empty: there is none), or (None) all of them in order of their ids."""
+
     async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
         """Return all events of one execution."""
 
@@ -134,8 +138,47 @@ class Reads(Protocol):
         """Give committed events in commit order: of one execution until it has ended, or of all until ``close``."""
 
 
+class Schedules(Protocol):
+    """What starts by itself. Every verb may be called concurrently, and is durable on return.
+
+    Executions are started where ``open`` recovered all; elsewhere what was decided waits for such an engine.
+    """
+
+    async def add(self, schedule_id: str, spec: Spec, workflow: Workflow, *, replaces: bool = False) -> None:
+        """Keep a schedule; one that is there and says the same is left as it is.
+
+        Raises:
+            ConflictError: One is there that says something else, and this one does not replace it.
+            ValidationError: There are too many.
+            StoreError: The outcome is unknown. So for every verb.
+        """
+
+    async def remove(self, schedule_id: str) -> bool:
+        """Remove a schedule with what is queued; its executions go on. False if there is none."""
+
+    async def pause(self, schedule_id: str) -> bool:
+        """Start nothing more. False if it was paused before.
+
+        Raises:
+            NotFoundError: There is none. So for the verbs below.
+        """
+
+    async def resume(self, schedule_id: str) -> bool:
+        """Go on with the planned times to come. False if it was not paused."""
+
+    async def trigger(self, schedule_id: str, request: str, *, waits: bool = True) -> str | None:
+        """Start an execution now, as ``overlap`` allows, and return its id; None if it is skipped.
+
+        ``waits``: it is there on return, unless it is queued. The same request starts one.
+        """
+
+
 class Driver(Reads, Protocol):
     """Runs executions. Every verb may be called concurrently, between ``open`` and ``close``."""
+
+    @property
+    def schedules(self) -> Schedules:
+        """Return what starts by itself."""
 
     async def open(self, recover: str | Collection[str]) -> None:
         """Make ready and go on with open executions: ``"all"``, ``"none"``, or those of the given ids.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from treadle.schedules.checking import Asked, check_id, check_schedule, input_problems
 from treadle.schedules.cron import Cron
 from treadle.schedules.model import Overlap, Progress, Run, Schedule, Spec, execution_id
-from treadle.schedules.planning import advance, arrive, begin, due_at, end, next_due, stale_runs
+from treadle.schedules.planning import advance, arrive, begin, due_at, end, next_due, refuse, stale_runs
 from treadle.schedules.view import compile_input, render, view
 from treadle.schedules.wire import decode, encode_progress, encode_spec
 
@@ -35,6 +35,7 @@ __all__ = [
     "execution_id",
     "input_problems",
     "next_due",
+    "refuse",
     "render",
     "stale_runs",
     "view",

@@ -21,7 +21,7 @@ _YEARS: Final = 50
 
 
 class Cron:
-    """Planned times; immutable.
+    """Planned times: the same for the same question, whenever it is asked.
 
     Args:
         expression: Five fields, or six with seconds first.
@@ -35,6 +35,7 @@ class Cron:
         from cronsim import CronSim, CronSimError  # loaded only where there are schedules
 
         self._expression = _canonical(expression)
+        self._last: tuple[int, int | None] = (-1, None)
         self.zone = _zone(timezone)
         try:
             CronSim(self._expression, datetime(2000, 1, 1, tzinfo=UTC))
@@ -46,6 +47,12 @@ class Cron:
 
         None where there is none within fifty years.
         """
+        # When a timer is set, when it fires, and when the next one is set, the same is asked.
+        if self._last[0] != at_ms:
+            self._last = at_ms, self._search(at_ms)
+        return self._last[1]
+
+    def _search(self, at_ms: int) -> int | None:
         from cronsim import CronSim
 
         for found in CronSim(self._expression, self.local(at_ms)):

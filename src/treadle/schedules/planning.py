@@ -113,6 +113,12 @@ def begin(spec: Spec, progress: Progress, run: Run, *, is_open: bool) -> Progres
     return replace(progress, runs=(*progress.runs[:place], *begun, *progress.runs[place + 1 :]))
 
 
+def refuse(progress: Progress, run: Run) -> Progress:
+    """Note that a run which was decided to start cannot be: it counts as skipped."""
+    gone = end(progress, run)
+    return gone if gone == progress else _skip(replace(gone, started=gone.started - 1), [run.planned_ms])
+
+
 def end(progress: Progress, run: Run) -> Progress:
     """Note that the execution of a run has ended."""
     left = tuple(one for one in progress.runs if (one.planned_ms, one.request) != (run.planned_ms, run.request))

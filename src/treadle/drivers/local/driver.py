@@ -18,6 +18,7 @@ from treadle.drivers.local.reads import LogReads
 from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.remote import RemoteCommands
 from treadle.drivers.local.resident import Resident
+from treadle.drivers.local.scheduler import Scheduler
 from treadle.drivers.local.turns import TurnLoop
 from treadle.drivers.protocol import Order
 from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, ValidationError
@@ -90,7 +91,8 @@ class LocalDriver(LogReads):
         )
         self._lines = Lines(store, self._turns, settings, self._is_ours)
         self._children = Children(self, self.catalog, self._turns, settings)
-        self._turns.onlooker = _Onlooker(self._lines, self._children)
+        self._scheduler = Scheduler(store, self._plans, self, settings, self._clock)
+        self._turns.onlooker = _Onlooker(self._lines, self._children, self._scheduler)
         inbox = Inbox(store.path, max_bytes=settings.max_payload_bytes)
         self._remote = RemoteCommands(inbox, self, settings) if store.path else None
         self._recovers_all = False
@@ -109,6 +111,8 @@ class LocalDriver(LogReads):
             self._recovers_all = recover == "all"
             if recover != "none":
                 await self._recover(None if self._recovers_all else set(recover))
+            if self._recovers_all:
+                await self._scheduler.start()
             if self._remote is not None:
                 await self._remote.start()
         except BaseException:
@@ -123,6 +127,7 @@ class LocalDriver(LogReads):
         try:
             if self._remote is not None:
                 await self._remote.stop()
+            await self._scheduler.stop()
             await self._children.stop()
             await self._lines.stop()
             await self._turns.stop(grace)
@@ -134,8 +139,11 @@ class LocalDriver(LogReads):
 
     @property
     def health(self) -> Health:
-        """Return whether it takes work."""
-        return msgspec.structs.replace(self._turns.health, unregistered_workflows=self._children.unregistered)
+        """Return whether it takes work, and starts what is due."""
+        found = self._turns.health
+        reason = found.reason or self._scheduler.failure
+        unregistered = self._children.unregistered
+        return msgspec.structs.replace(found, ok=not reason, reason=reason, unregistered_workflows=unregistered)
 
     async def serves(self, execution_id: str) -> bool:
         """Tell whether commands of other processes to this execution (``""``: to none) are for this engine.
@@ -150,6 +158,14 @@ class LocalDriver(LogReads):
     def _is_ours(self, execution_id: str) -> bool:
         return self._recovers_all or execution_id in self._turns.residents
 
+    def check_lives(self) -> None:
+        """Raise ``TreadleError`` if no verb will ever be carried out."""
+        self._turns.check_lives()
+
+    def is_here(self, execution_id: str) -> bool:
+        """Tell whether an execution is open, as far as is known without reading."""
+        return execution_id in self._turns.residents
+
     async def _recover(self, wanted: Collection[str] | None) -> None:
         before: int | None = None
         while rows := await self._log.list(Filter(is_open=True), limit=1_000, before=before):
@@ -161,6 +177,11 @@ class LocalDriver(LogReads):
             before = rows[-1].number
 
     # -- verbs
+
+    @property
+    def schedules(self) -> Scheduler:
+        """Return what starts by itself, where all open executions are recovered."""
+        return self._scheduler
 
     async def start(self, order: Order) -> str:
         """Create and begin an execution."""
@@ -380,12 +401,17 @@ class LocalDriver(LogReads):
 class _Onlooker:
     """Hands on what the turn loop tells."""
 
-    def __init__(self, lines: Lines, children: Children) -> None:
+    def __init__(self, lines: Lines, children: Children, scheduler: Scheduler) -> None:
         self._lines = lines
         self._children = children
+        self._scheduler = scheduler
         self.turned = children.turned
         self.command = children.command
-        self.ended = lines.note
+
+    def ended(self, resident: Resident) -> None:
+        """Take note of an execution that has ended, or was set aside."""
+        self._lines.note(resident)
+        self._scheduler.ended(resident.id)
 
     def taken_up(self, resident: Resident) -> None:
         """Take note of an execution that was read from the log."""

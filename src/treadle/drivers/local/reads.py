@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from treadle.drivers.local.catalog import Catalog
+from treadle.drivers.local.entries import read_entry
 from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.watching import describe, watch_events
 from treadle.errors import NotFoundError, TreadleError
 from treadle.machine import snapshot
 from treadle.model import ExecutionStatus, ExecutionSummary
+from treadle.schedules import view
 from treadle.store.protocol import Filter
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from treadle.feed import Source
     from treadle.model import ExecutionState, HistoryEvent, Workflow, WorkflowVersion
+    from treadle.schedules import Schedule
     from treadle.store.protocol import Listed, Reader
 
 _logger = logging.getLogger("treadle.engine")
@@ -97,6 +100,17 @@ class LogReads:
             created_at=state.created_at,
             ended_at=state.ended_at,
         )
+
+    async def list_schedules(self, schedule_id: str | None = None) -> list[Schedule]:
+        """Return one schedule, or all."""
+        found = []
+        for row in await self._store.schedules(schedule_id):
+            try:
+                entry = read_entry(row)
+                found.append(view(entry.id, entry.spec, entry.progress, entry.cron))
+            except ValueError as error:
+                _logger.warning("schedule %r is not listed: %s", row.schedule_id, error)
+        return found
 
     async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
         """Return all events."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
+from treadle.drivers.local.schedule_letters import carry_out
 from treadle.drivers.protocol import Fork
 from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, TreadleError, ValidationError
 from treadle.model import decode_workflow
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
+    from treadle.drivers.protocol import Schedules
     from treadle.model import Workflow, WorkflowVersion
     from treadle.settings import Settings
 
@@ -31,6 +33,10 @@ _T = TypeVar("_T")
 
 class Verbs(Protocol):
     """The driver, as far as commands are concerned."""
+
+    @property
+    def schedules(self) -> Schedules:
+        """Carry out commands about schedules."""
 
     async def serves(self, execution_id: str) -> bool:
         """Tell whether commands to this execution are for this engine."""
@@ -150,10 +156,12 @@ class RemoteCommands:
                 return await self._verbs.cancel_step(letter.execution_id, letter.step, letter.request)
             case "fork":
                 return bool(await self._verbs.fork(self._fork(letter)))
-            case _:
+            case "submit":
                 data = self._checked({"answer": letter.data})
                 answer = encode_payload(decode_payload(data)["answer"], self._settings)
                 return await self._verbs.submit(letter.execution_id, letter.step, answer, letter.request)
+            case _:
+                return await carry_out(self._verbs.schedules, letter)
 
     def _fork(self, letter: Letter) -> Fork:
         return Fork(

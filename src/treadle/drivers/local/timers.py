@@ -1,28 +1,35 @@
-"""One wake-up for all executions: the earliest time at which a state wants ``TimeReached``."""
+"""One wake-up for all who wait for a time: the earliest of them."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from treadle.drivers.local.clock import Clock
-
 _SLACK = 64
+
+
+class Time(Protocol):
+    """What timers are due by."""
+
+    longest_sleep_seconds: float
+
+    def now_ms(self) -> int:
+        """Return the time, in milliseconds since the epoch."""
 
 
 class Timers:
     """Due times by key, with one loop timer for the earliest.
 
     Args:
-        clock: The engine's time.
+        clock: What their time is.
         due: Called with the keys whose time has come, in order of their time.
     """
 
-    def __init__(self, clock: Clock, due: Callable[[list[str]], None]) -> None:
+    def __init__(self, clock: Time, due: Callable[[list[str]], None]) -> None:
         self._clock = clock
         self._due = due
         self._wanted: dict[str, int] = {}
