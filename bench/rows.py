@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -11,10 +12,10 @@ from bench.contestants import Load
 from bench.graphs import SkippedError, chain, fan, recorded_graphs
 from bench.imports import start_times
 from bench.measure import Spread, play, spread
+from bench.schedules import play_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from bench.measure import Round
 
@@ -67,7 +68,9 @@ class Row(Struct, frozen=True):
     Attributes:
         name: What ``--rows`` calls it.
         title: What is run.
-        load: Makes the work; its argument says whether it is to be tiny, as a test wants it. None for the import row.
+        load: Makes the work; its argument says whether it is to be tiny, as a test wants it. None for a row that runs
+            no graphs.
+        figures: Measures a row that runs no graphs, from a folder, how many rounds, and whether it is to be tiny.
         is_read_again: Read the document in every round: a goal looks at it.
         has_tenths: Compare the CPU per step along each execution.
     """
@@ -78,6 +81,7 @@ class Row(Struct, frozen=True):
     goals: tuple[Goal, ...] = ()
     is_read_again: bool = False
     has_tenths: bool = False
+    figures: Callable[[Path, int, bool], dict[str, Spread]] | None = None
 
 
 def _executions(is_tiny: bool) -> Load:  # noqa: FBT001 - one of the functions of a table
@@ -104,6 +108,27 @@ def _real(is_tiny: bool) -> Load:  # noqa: FBT001 - as above
 def _largest(is_tiny: bool) -> Load:  # noqa: FBT001 - as above
     graphs = recorded_graphs(are_derived=True)
     return Load((graphs[0 if is_tiny else -1],))
+
+
+def _schedule_figures(folder: Path, rounds: int, is_tiny: bool) -> dict[str, Spread]:  # noqa: FBT001 - as above
+    size = 20 if is_tiny else 10_000
+    played = play_schedules(folder, count=rounds, size=size)
+    return {
+        "schedule_per_s": spread(size / one.scheduled for one in played),
+        "plain_per_s": spread(size / one.plain for one in played),
+        "of_plain": spread(one.plain / one.scheduled for one in played),
+        "schedule_us": spread(1e6 * one.scheduled_cpu / size for one in played),
+        "whole_s": spread(one.scheduled for one in played),
+    }
+
+
+def _import_figures(folder: Path, rounds: int, is_tiny: bool) -> dict[str, Spread]:  # noqa: ARG001, FBT001 - as above
+    times = [start_times(1 if is_tiny else 5) for _ in range(rounds + 1)][1:]
+    return {
+        "bare_ms": spread(1_000 * one["bare"] for one in times),
+        "import_ms": spread(1_000 * (one["import"] - one["bare"]) for one in times),
+        "engine_ms": spread(1_000 * (one["engine"] - one["bare"]) for one in times),
+    }
 
 
 ROWS: Final = (
@@ -134,19 +159,30 @@ ROWS: Final = (
     Row("real", "recorded graphs, one at a time", _real),
     Row("largest", "the largest graph derived from recorded ones", _largest),
     Row(
+        "schedules",
+        "10,000 schedules due in one minute",
+        None,
+        (
+            Goal("whole_s", "s from the minute to the last start", 60.0),
+            Goal("of_plain", "of the speed of plain starts", 0.3, is_floor=True),
+        ),
+        figures=_schedule_figures,
+    ),
+    Row(
         "import",
         "import treadle, over a bare interpreter",
         None,
         (Goal("import_ms", "ms for `import treadle` over a bare interpreter", 60.0),),
+        figures=_import_figures,
     ),
 )
 
 
 def measure(row: Row, folder: Path, *, rounds: int, is_tiny: bool = False) -> Result:
     """Return the row with its figures, or with the reason why there are none."""
-    if row.load is None:
-        figures = _import_figures(rounds, starts=1 if is_tiny else 5)
-        return Result(row.name, row.title, figures=figures, goals=row.goals)
+    if row.figures is not None:
+        return Result(row.name, row.title, figures=row.figures(folder, rounds, is_tiny), goals=row.goals)
+    assert row.load is not None  # a row has one of the two
     try:
         load = row.load(is_tiny)
     except SkippedError as reason:
@@ -175,12 +211,3 @@ def graph_figures(rounds: Sequence[Round], steps: int) -> dict[str, Spread]:
             figures[f"tenth_{tenth + 1}_us"] = spread(1e6 * one.tenths[tenth] for one in rounds)
         figures["last_of_first"] = spread(one.tenths[-1] / one.tenths[0] for one in rounds)
     return figures
-
-
-def _import_figures(rounds: int, *, starts: int) -> dict[str, Spread]:
-    times = [start_times(starts) for _ in range(rounds + 1)][1:]
-    return {
-        "bare_ms": spread(1_000 * one["bare"] for one in times),
-        "import_ms": spread(1_000 * (one["import"] - one["bare"]) for one in times),
-        "engine_ms": spread(1_000 * (one["engine"] - one["bare"]) for one in times),
-    }

@@ -77,6 +77,12 @@ def _detail(result: Result) -> str:
     figures = result.figures
     if result.skipped:
         return result.skipped
+    if "schedule_per_s" in figures:
+        return (
+            f"{result.title}: {_text(figures['whole_s'])} s to the last start, "
+            f"{_text(figures['schedule_per_s'])} starts/s at {_text(figures['schedule_us'])} us of CPU; "
+            f"{_text(figures['of_plain'])} of the speed of plain starts, {_text(figures['plain_per_s'])}/s"
+        )
     if not result.steps:
         return (
             f"{_text(figures['import_ms'])} ms for `import treadle`, {_text(figures['engine_ms'])} ms for "

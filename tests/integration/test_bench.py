@@ -23,6 +23,7 @@ from bench.graphs import ACTION, Graph, SkippedError, chain, document, fan, reco
 from bench.host import choose_folder, file_system, sync_times  # noqa: E402
 from bench.measure import Spread, spread, tenths  # noqa: E402
 from bench.rows import ROWS, Goal, Result, Row, measure  # noqa: E402
+from bench.schedules import _run_scheduled  # noqa: E402
 from bench.table import details, goal_line, number, table  # noqa: E402
 
 from treadle import load_workflow  # noqa: E402
@@ -126,6 +127,20 @@ def test_the_import_row_compares_whole_processes(tmp_path: Path) -> None:
     assert set(result.figures) == {"bare_ms", "import_ms", "engine_ms"}
     assert result.figures["bare_ms"].median > 0
     assert (result.steps, table([result])) == (0, "")
+
+
+def test_the_row_of_schedules_starts_each_once_and_stands_beside_plain_starts(tmp_path: Path) -> None:
+    (row,) = choose_rows(["schedules"])
+    result = measure(row, tmp_path, rounds=2, is_tiny=True)
+    assert {goal.figure for goal in row.goals} <= set(result.figures)
+    assert all(0 < one.low <= one.median <= one.high for one in result.figures.values())
+    assert row.title in details([result])
+    assert (result.steps, table([result]), list(tmp_path.iterdir())) == (0, "", [])
+    workflow = load_workflow(document(chain(1)), actions=[ACTION])
+    asyncio.run(_run_scheduled(tmp_path / "t.db", workflow, 30))
+    with sqlite3.connect(tmp_path / "t.db") as connection:
+        found = connection.execute("select execution_id from executions").fetchall()
+    assert sorted(name for (name,) in found) == sorted(f"s{number}/2030-01-01T09:00:00Z" for number in range(30))
 
 
 @pytest.mark.usefixtures("recordings")
