@@ -148,7 +148,7 @@ class Client(ScheduleVerbs):
         row = await self._reader.get(execution_id)
         if row is None:
             raise NotFoundError("execution", execution_id)
-        encoded = msgspec.json.decode(check_object(inputs or {}, self._settings), type=dict[str, Raw])
+        encoded = msgspec.json.decode(check_object(inputs or {}, self.settings), type=dict[str, Raw])
         request = uuid.uuid4().hex
         new = request if fork_id is None else check_id(fork_id)
         definition = Raw(b"null") if workflow is None else Raw(encode_workflow(load_workflow(workflow)))
