@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
 from treadle.errors import NotFoundError, ValidationError
+from treadle.signatures import functions_of, is_async, mark, signature_of, wants_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
+
+    from treadle.signatures import Signature
 
 _Function = TypeVar("_Function", bound="Callable[..., object]")
-_MARK = "__treadle_action__"
 
 
 class Action(Struct, frozen=True):
@@ -35,7 +35,7 @@ class Action(Struct, frozen=True):
 
 
 def action(name: str) -> Callable[[_Function], _Function]:
-    """Mark a function as the action ``name``; it stays an ordinary function.
+    """Mark a function as the action ``name``; it stays an ordinary function, and keeps its type.
 
     Args:
         name: ``service.action`` as nodes say it (``service: crm``, ``action: find`` is ``crm.find``), or one word.
@@ -46,11 +46,11 @@ def action(name: str) -> Callable[[_Function], _Function]:
     if not name or name != name.strip():
         raise ValidationError(f"an action needs a name such as 'crm.find', not {name!r}")
 
-    def mark(function: _Function) -> _Function:
-        setattr(function, _MARK, name)
+    def decorate(function: _Function) -> _Function:
+        mark(function, name)
         return function
 
-    return mark
+    return decorate
 
 
 class Registry:
@@ -69,6 +69,7 @@ class Registry:
 
     def __init__(self, sources: Iterable[object] = ()) -> None:
         self._actions: dict[str, Action] = {}
+        self._signatures: dict[str, Signature | None] = {}
         self.added: Callable[[str], None] | None = None
         for source in sources:
             for name, function in _functions(source):
@@ -85,13 +86,19 @@ class Registry:
         known = self._actions.get(name)
         if known is not None and known.function is not function:
             raise ValidationError(f"two functions are registered as action {name!r}")
-        self._actions[name] = Action(name, function, _is_async(function), _wants_context(function))
+        self._actions[name] = Action(name, function, is_async(function), wants_context(function))
         if self.added is not None:
             self.added(name)
 
     def get(self, name: str) -> Action | None:
         """Return the action of that name; None if there is none."""
         return self._actions.get(name)
+
+    def signature(self, name: str) -> Signature | None:
+        """Return what the action of that name takes; None if there is none, or if that cannot be told."""
+        if name not in self._signatures and name in self._actions:
+            self._signatures[name] = signature_of(self._actions[name].function)
+        return self._signatures.get(name)
 
     def __getitem__(self, name: str) -> Action:
         found = self._actions.get(name)
@@ -112,33 +119,5 @@ class Registry:
 def _functions(source: object) -> Iterator[tuple[str, Callable[..., Any]]]:
     if isinstance(source, Registry):
         yield from ((name, source[name].function) for name in source)
-    elif isinstance(source, ModuleType):
-        yield from ((_name(value), value) for value in list(vars(source).values()) if _is_marked(value))
-    elif isinstance(source, dict):
-        yield from cast("Mapping[str, Callable[..., Any]]", source).items()
-    elif _is_marked(source):
-        yield _name(source), cast("Callable[..., Any]", source)
     else:
-        raise ValidationError(
-            f"{source!r} is no action: give functions marked with @action, modules that hold them, or a dict by name"
-        )
-
-
-def _is_marked(value: object) -> bool:
-    # In the object's own namespace only: a mock or a proxy has every attribute one asks for.
-    return callable(value) and isinstance(getattr(value, "__dict__", {}).get(_MARK), str)
-
-
-def _name(value: object) -> str:
-    return cast("str", getattr(value, _MARK))
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-def _wants_context(function: Callable[..., Any]) -> bool:
-    try:
-        return "context" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # builtins without a signature
-        return False
+        yield from functions_of(source)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,8 +12,9 @@ from msgspec import Struct
 
 from treadle.errors import TreadleError, ValidationError
 from treadle.model import JsonValue
+from treadle.signatures import CONTEXT, is_async, wants_context
 from treadle.testing.errors import RehearsalError
-from treadle.testing.replacing import CONTEXT, is_function, replacement_for
+from treadle.testing.replacing import is_function, replacement_for
 from treadle.testing.words import Outcome, Outcomes, as_outcome
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Calls:
         target = self._target(name, context.step)
         if not is_function(target):
             return await self._outcome(target, name, context.step).happen()
-        given = {**parameters, CONTEXT: context} if _wants_context(target) else parameters
+        given = {**parameters, CONTEXT: context} if wants_context(target) else parameters
         if not is_sync(target):
             return await _called(target, given)
         # A copy, as the engine's own threads get.
@@ -189,14 +189,6 @@ def _told(error: BaseException) -> BaseException:
     return WrongCallError(str(error)) if is_wrong_call and not isinstance(error, TreadleError) else error
 
 
-def _wants_context(target: Callable[..., Any]) -> bool:
-    try:
-        return CONTEXT in inspect.signature(target).parameters
-    except (TypeError, ValueError):  # builtins without a signature
-        return False
-
-
 def is_sync(target: Replacement) -> bool:
     """Tell whether a call blocks until it is done."""
-    is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(type(target).__call__)
-    return is_function(target) and not is_async
+    return is_function(target) and not is_async(target)

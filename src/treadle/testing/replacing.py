@@ -7,12 +7,12 @@ Every problem of all replacements is told at once.
 from __future__ import annotations
 
 import difflib
-import inspect
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from treadle.actions import Registry
 from treadle.errors import ValidationError
 from treadle.model import Problem
+from treadle.signatures import signature_of
 from treadle.testing.words import ByStep
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
     from treadle.actions import StepContext
     from treadle.model import Node, Workflow
+    from treadle.signatures import Signature
     from treadle.testing.words import Replacement
-
-CONTEXT: Final = "context"
-_BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class Caller(Protocol):
@@ -76,40 +74,27 @@ def _unfit(one: Replacement, name: str, real: Registry, callers: list[Node], pla
         for node in callers:
             yield from _misfits(given, node.parameters, f"the node {node.id!r} passes", place)
         return
-    names = [key for key, parameter in wanted.parameters.items() if parameter.kind in _BY_NAME and key != CONTEXT]
-    yield from _misfits(given, names, f"the action {name}{wanted} takes", place)
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in wanted.parameters.values()):
+    yield from _misfits(given, wanted.names, f"the action {name}{wanted} takes", place)
+    if wanted.takes_any:
         for node in callers:
-            rest = [key for key in node.parameters if key not in names]
-            yield from _misfits(given, [*names, *rest], f"the node {node.id!r} passes", place)
+            rest = [key for key in node.parameters if key not in wanted.names]
+            yield from _misfits(given, [*wanted.names, *rest], f"the node {node.id!r} passes", place)
 
 
-def _misfits(given: inspect.Signature, names: Collection[str], source: str, place: str) -> Iterator[str]:
-    by_name = {key: one for key, one in given.parameters.items() if one.kind in _BY_NAME}
-    takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in given.parameters.values())
-    refused = [] if takes_all else [key for key in names if key not in by_name]
-    unmet = [
-        key
-        for key, one in given.parameters.items()
-        if one.default is one.empty
-        and key != CONTEXT
-        and one.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-        and (key not in names or key not in by_name)
-    ]
-    if refused:
-        yield f"{place}{' ' if place else ''}{given} does not take {_listed(refused)}, which {source}"
-    if unmet:
-        yield f"{place}{' ' if place else ''}{given} needs {_listed(unmet)}, which is not what {source}"
+def _misfits(given: Signature, names: Collection[str], source: str, place: str) -> Iterator[str]:
+    before = f"{place}{' ' if place else ''}{given}"
+    if refused := given.refused(names):
+        yield f"{before} does not take {_listed(refused)}, which {source}"
+    if unmet := given.unmet(names):
+        yield f"{before} needs {_listed(unmet)}, which is not what {source}"
 
 
-def _signature(one: Replacement) -> inspect.Signature | None:
-    """Return the signature of a function; None of what is no function, or of one that has none."""
-    if not is_function(one):
-        return None
-    try:
-        return inspect.signature(one)
-    except (TypeError, ValueError):  # builtins without a signature
-        return None
+def _signature(one: Replacement) -> Signature | None:
+    """Return what a function takes, behind its decorators; None of what is no function, or has no signature."""
+    signature = signature_of(one) if is_function(one) else None
+    while signature is not None and signature.wrapped is not None:
+        signature = signature.wrapped
+    return signature
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
