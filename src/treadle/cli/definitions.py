@@ -17,7 +17,7 @@ def validate(
     strict: Annotated[bool, typer.Option(help="Warnings count as errors.")] = False,  # noqa: FBT002 - an option
     actions: Actions = None,
 ) -> None:
-    """Check a workflow: every problem at once, with its place; with --actions also that each action is there."""
+    """Check a workflow: every problem at once, with its place; with --actions also each action and its parameters."""
     known = treadle.Registry(import_actions(actions)) if actions else None
     problems = treadle.validate(file, strict=strict, actions=known)
     for problem in problems:

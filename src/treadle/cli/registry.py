@@ -22,7 +22,7 @@ Files = Annotated[list[Path], typer.Argument(help="Workflows as YAML or JSON, or
 def register(files: Files, db: Db = DEFAULT_DB, actions: Actions = None, as_json: AsJson = False) -> None:  # noqa: FBT002 - an option
     """Register workflows under their ids; all of them, or none where one has an error.
 
-    What is registered can be started by its id. With --actions also checks that each action is there.
+    What is registered can be started by its id. With --actions also checks each action and its parameters.
     """
     known = treadle.Registry(import_actions(actions)) if actions else None
 

@@ -6,12 +6,13 @@ A workflow comes out only if there is no error; warnings come with it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
+from treadle.definition.known import Actions, known_actions
 from treadle.definition.layout import NOWHERE
 from treadle.definition.problems import Findings, to_problems
 from treadle.definition.reading import read_workflow
@@ -23,15 +24,13 @@ from treadle.model import JsonValue, Problem, Severity, Workflow, encode_workflo
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+    from treadle.definition.known import KnownActions
     from treadle.definition.problems import Finding
 
 Source: TypeAlias = Workflow | Mapping[str, JsonValue] | Path | str | bytes
 """A workflow; a document as data; the path of one; or its text (one line that ends in .yaml or .json is a path)."""
-
-Actions: TypeAlias = Container[str] | Iterable[str]
-"""Names of the registered actions; names are suggested only if they can be iterated."""
 
 _DEFAULTS: Final = Settings()
 _SHOWN_PROBLEMS: Final = 20
@@ -77,7 +76,7 @@ def check_document(
 
     Args:
         source: See ``Source``.
-        actions: Names of the registered actions; None where they are not known.
+        actions: The registered actions, see ``Actions``; None where they are not known.
         strict: Warnings are errors.
         format: See ``read_document``.
         name: See ``read_document``.
@@ -85,7 +84,7 @@ def check_document(
     """
     read = _Read(source, format, settings)
     read.check()
-    problems = read.problems(name, _collection(actions), strict=strict)
+    problems = read.problems(name, known_actions(actions), strict=strict)
     return (None if _errors(problems) else read.workflow), problems
 
 
@@ -196,7 +195,7 @@ class _Read:
             _KNOWN.pop(next(iter(_KNOWN)))
         _KNOWN[digest] = tuple(found)
 
-    def problems(self, name: str, actions: Collection[str] | None = None, *, strict: bool = False) -> list[Problem]:
+    def problems(self, name: str, actions: KnownActions | None = None, *, strict: bool = False) -> list[Problem]:
         """Return all problems in the order of the text; those of the actions are looked for here."""
         findings = Findings()
         findings.all.extend(self._findings.all)
@@ -231,29 +230,6 @@ def _load(source: Source, format: Format | None, settings: Settings) -> Loaded: 
         problem = Problem("not_plain", f"the workflow cannot be written as a document: {error}")
         return Loaded(None, is_read=False, problems=[problem])
     return load_source(document, format=None, settings=settings)
-
-
-def _collection(actions: Actions | None) -> Collection[str] | None:
-    """Return action names as something to look into, and to search for a near one if they can be iterated."""
-    if actions is None or isinstance(actions, Collection):
-        return actions
-    return frozenset(actions) if isinstance(actions, Iterable) else _Opaque(actions)
-
-
-class _Opaque(Collection[str]):
-    """Action names that can be asked for but not listed."""
-
-    def __init__(self, names: Container[str]) -> None:
-        self._names = names
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 def _plain(loaded: Loaded) -> JsonValue:

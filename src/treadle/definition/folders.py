@@ -16,7 +16,8 @@ from treadle.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from treadle.definition.documents import Actions, Source
+    from treadle.definition.documents import Source
+    from treadle.definition.known import Actions
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 _DEFAULTS: Final = Settings()
@@ -42,7 +43,7 @@ def load_workflows(
     Args:
         sources: What ``load_workflow`` takes, and folders: of one every ``*.yaml``, ``*.yml`` and ``*.json`` in it is
             read, but none of the folders within it and no hidden file.
-        actions: Names of the registered actions; None where they are not known.
+        actions: The registered actions, see ``Actions``; None where they are not known.
         strict: Warnings are errors.
         settings: Limits of size and nesting.
 

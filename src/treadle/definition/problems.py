@@ -48,15 +48,18 @@ Code: TypeAlias = Literal[
     "hidden_name",
     "join_never_met",
     "lone_else",
+    "missing_parameter",
     "no_way_on",
     "no_ancestor",
     "unknown_action",
     "unknown_name",
     "unknown_node",
+    "unknown_parameter",
     # warnings
     "maybe_missing",
     "never_true",
     "reserved_id",
+    "unfit_parameter",
     "unreachable",
 ]
 CODES: Final[tuple[str, ...]] = get_args(Code)

@@ -13,6 +13,7 @@ from treadle.definition.fields import ELSE
 from treadle.definition.graph import Graph
 from treadle.definition.keys import GROUPS
 from treadle.definition.names import RESERVED, Around, Asked, Names, Reader
+from treadle.definition.parameters import parameter_findings
 from treadle.definition.precedence import Precedence
 from treadle.definition.problems import Nearest, quoted
 from treadle.errors import ExpressionError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from treadle.definition.graph import Edge
+    from treadle.definition.known import KnownActions
     from treadle.definition.layout import Layout, Origin
     from treadle.definition.problems import Findings, Path
     from treadle.expressions import Expression, Missing
@@ -47,17 +49,21 @@ def check_workflow(workflow: Workflow, layout: Layout, findings: Findings, *, is
     check.input(workflow)
 
 
-def check_actions(workflow: Workflow | Body, layout: Layout, findings: Findings, actions: Collection[str]) -> None:
-    """Note every action that is not registered."""
+def check_actions(workflow: Workflow | Body, layout: Layout, findings: Findings, actions: KnownActions) -> None:
+    """Note every action that is not registered, and every parameter that the function of a registered one refuses."""
     nearest = Nearest()
     for node, origin in zip(workflow.nodes, layout.nodes, strict=True):
         name = node.action_name
-        if node.type is NodeType.ACTION and node.action and name not in actions:
-            known = ", ".join(sorted(actions)[:8])
-            hint = nearest.hint(name, actions) or (f"registered: {known}" if known else "none is registered")
+        if node.type is not NodeType.ACTION or not node.action:
+            continue
+        if not actions.has(name):
+            known = ", ".join(sorted(actions.names)[:8])
+            hint = nearest.hint(name, actions.names) or (f"registered: {known}" if known else "none is registered")
             findings.error(
                 "unknown_action", origin.path("action"), f"no action {quoted(name)} is registered", hint=hint
             )
+        elif (signature := actions.signature(name)) is not None:
+            findings.all.extend(parameter_findings(name, signature, node.parameters, origin, nearest))
     for place, below in layout.bodies.items():
         body = workflow.nodes[place].body
         if body is not None:
