@@ -1,18 +1,34 @@
-"""The workflow of an order, written in typed Python instead of YAML."""
+"""The workflow of an order, written in typed Python instead of YAML: type checkers hold each call to its function."""
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import treadle
+from treadle import call, expression
+
+
+class Customer(TypedDict):
+    """Who buys."""
+
+    id: str
+
+
+class Paid(TypedDict):
+    """What came of a charge."""
+
+    receipt: str
+    approved: bool
 
 
 @treadle.action("shop.lookup")
-def lookup(email: str) -> dict[str, str]:
+def lookup(email: str) -> Customer:
     """Return the customer of an address."""
     return {"id": email.partition("@")[0]}
 
 
 @treadle.action("shop.charge")
-async def charge(customer: str, amount: float) -> dict[str, object]:
+async def charge(customer: str, amount: float) -> Paid:
     """Charge a customer; amounts above 100 need the bank's word."""
     return {"receipt": f"{customer}-1", "approved": amount <= 100}
 
@@ -31,19 +47,16 @@ def ask(customer: str) -> str:
 
 def order() -> treadle.Workflow:
     """Return the workflow: look the customer up, charge, then ship or ask."""
-    build = treadle.WorkflowBuilder("order", name="Order to cash")
-    customer = build.action("lookup", "shop.lookup", parameters={"email": "${input.email}"})
-    paid = build.action(
-        "charge",
-        "shop.charge",
-        parameters={"customer": customer.output["id"], "amount": "${input.amount * 1.2}"},
-        after=customer,
+    flow = treadle.WorkflowBuilder("order", name="Order to cash")
+    customer = flow.action("lookup", call(lookup, email=expression("input.email")))
+    paid = flow.action(
+        "charge", call(charge, customer.output["id"], amount=expression("input.amount * 1.2")), after=customer
     )
-    shipped = build.action("ship", "shop.ship", parameters={"receipt": paid.output["receipt"]})
-    asked = build.action("ask", "shop.ask", parameters={"customer": customer.output["id"]})
-    build.connect(paid, shipped, condition="charge.approved")
-    build.connect(paid, asked, condition="else")
-    return build.build()
+    shipped = flow.action("ship", call(ship, paid.output["receipt"]))
+    asked = flow.action("ask", call(ask, customer.output["id"]))
+    flow.connect(paid, shipped, condition=paid.output["approved"])
+    flow.connect(paid, asked, condition="else")
+    return flow.build()
 
 
 if __name__ == "__main__":

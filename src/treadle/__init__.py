@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from treadle.actions import Registry, StepContext, action
     from treadle.client import Client
     from treadle.definition import (
+        GIVEN,
         WorkflowBuilder,
+        call,
+        expression,
         load_workflow,
         load_workflows,
         read_json,
+        retry_policy,
         to_document,
         to_mermaid,
         validate,
@@ -60,10 +64,14 @@ _HOMES = {
     "treadle.actions": ("Registry", "StepContext", "action"),
     "treadle.client": ("Client",),
     "treadle.definition": (
+        "GIVEN",
         "WorkflowBuilder",
+        "call",
+        "expression",
         "load_workflow",
         "load_workflows",
         "read_json",
+        "retry_policy",
         "to_document",
         "to_mermaid",
         "validate",
@@ -106,6 +114,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "GIVEN",
     "AgentExecutionError",
     "Client",
     "ConflictError",
@@ -141,11 +150,14 @@ __all__ = [
     "WorkflowRef",
     "WorkflowVersion",
     "action",
+    "call",
     "diagnose",
+    "expression",
     "find_node",
     "load_workflow",
     "load_workflows",
     "read_json",
+    "retry_policy",
     "run_sync",
     "to_document",
     "to_mermaid",

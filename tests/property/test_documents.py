@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import jsonschema_rs
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, find, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from treadle.definition import (
+    WorkflowBuilder,
     check_document,
     definition_schema,
     format_duration,
@@ -20,6 +24,7 @@ from treadle.definition import (
     read_document,
     read_json,
     read_yaml,
+    retry_policy,
     to_document,
     validate,
 )
@@ -42,15 +47,19 @@ from treadle.model import (
     Outcome,
     Problem,
     RetryPolicy,
+    Severity,
     SwitchMode,
     Timer,
     Workflow,
+    definition_hash,
 )
 from treadle.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from treadle.definition import NodeHandle
+    from treadle.definition.options import NodeOptions
     from treadle.definition.places import Place
     from treadle.model import JsonValue
 
@@ -303,6 +312,133 @@ def test_a_workflow_comes_back_from_its_document_and_the_document_fits_the_schem
     assert read_document(document) == (workflow, [])
     assert read_document(json.dumps(document)) == (workflow, [])
     assert FITS.is_valid(document), list(FITS.iter_errors(document))
+
+
+# In Python: the builder writes every workflow that a document can say
+
+
+@st.composite
+def valid_workflows(draw: st.DrawFn) -> Workflow:
+    """Return workflows like those above, put right: what reads or joins cannot be is left out."""
+    drawn = draw(WORKFLOWS)
+    size = len(drawn.nodes)
+    ends = [(drawn.nodes[0].id, drawn.nodes[1].id)] if size > 1 and drawn.nodes[0].type is not NodeType.END else []
+    arrows = [replace(one, source=source, target=target) for one in drawn.connections for source, target in ends]
+    if not any(one.condition is not None for one in arrows):
+        arrows = [replace(one, otherwise=False) for one in arrows]
+    arrows = [replace(one, condition=readable(one.condition)) for one in arrows]
+    incoming = (0, len(arrows))
+    boxes = [
+        replace(node, condition=readable(node.condition), join=possible(node.join, incoming[place]))
+        for place, node in enumerate(drawn.nodes)
+    ]
+    workflow = replace(drawn, nodes=tuple(boxes), connections=tuple(arrows))
+    assume(not [one for one in validate(workflow) if one.severity is Severity.ERROR])
+    return workflow
+
+
+def readable(condition: str | None) -> str | None:
+    return None if condition is None else condition.replace("a.x", "input.a")
+
+
+@given(valid_workflows())
+@settings(max_examples=200)
+def test_whatever_a_document_says_can_be_written_with_the_builder_and_the_two_are_equal(workflow: Workflow) -> None:
+    twin = written_in_python(workflow)
+    assert twin == workflow
+    assert definition_hash(twin) == definition_hash(workflow)
+    assert twin == load_workflow(json.dumps(to_document(workflow)))
+
+
+def written_in_python(workflow: Workflow) -> Workflow:
+    flow = WorkflowBuilder(
+        workflow.id,
+        name=workflow.name,
+        version=workflow.version,
+        input_schema=workflow.input_schema,
+        timeout=span(workflow.timeout_ms),
+        max_concurrent_steps=workflow.max_concurrent_steps,
+        on_failure=workflow.on_failure.value,
+        variables=workflow.vars,
+        annotations=workflow.annotations,
+    )
+    handles = {node.id: add_node(flow, node) for node in workflow.nodes}
+    for one in workflow.connections:
+        condition = "else" if one.otherwise else one.condition
+        source, target = handles[one.source], handles[one.target]
+        flow.connect(source, target, condition=condition, outcome=one.outcome.value, annotations=one.annotations)
+    return flow.output(workflow.output).build()
+
+
+def span(milliseconds: int | None) -> timedelta | None:
+    return None if milliseconds is None else timedelta(milliseconds=milliseconds)
+
+
+def add_node(flow: WorkflowBuilder, node: Node) -> NodeHandle[JsonValue]:
+    options: NodeOptions = {
+        "title": node.title,
+        "condition": node.condition,
+        "on_skip": node.on_skip.value,
+        "join": node.join if node.join.count else node.join.kind.value,
+        "continue_on_error": node.continue_on_error,
+        "annotations": node.annotations,
+    }
+    match node.type:
+        case NodeType.ACTION:
+            return add_action(flow, node, options)
+        case NodeType.TRIGGER:
+            return flow.add(node)  # with the fields of an action, as existing applications write it
+        case NodeType.SWITCH:
+            return flow.switch(node.id, mode=node.mode.value, **options)
+        case NodeType.SET:
+            return flow.set(node.id, node.values, **options)
+        case NodeType.WAIT:
+            length = span(node.duration) if isinstance(node.duration, int) else node.duration
+            return flow.wait(node.id, duration=length, until=node.until, any_of=map(either, node.any_of), **options)
+        case NodeType.INPUT:
+            how = {"schema": node.schema, "assignees": node.assignees, "timeout": span(node.timeout_ms)}
+            return flow.input(node.id, default=node.default, **how, **options)
+        case NodeType.END:
+            return flow.end(node.id, status=node.status.value, output=node.output, message=node.message, **options)
+
+
+def either(one: Timer) -> Timer | timedelta:
+    return timedelta(milliseconds=one.duration) if isinstance(one.duration, int) else one
+
+
+def add_action(flow: WorkflowBuilder, node: Node, options: NodeOptions) -> NodeHandle[JsonValue]:
+    retry = retry_policy(
+        max_attempts=node.retry.max_attempts,
+        initial_delay=timedelta(milliseconds=node.retry.initial_delay_ms),
+        backoff=node.retry.backoff,
+        max_delay=timedelta(milliseconds=node.retry.max_delay_ms),
+        jitter=node.retry.jitter.value,
+        non_retryable=list(node.retry.non_retryable),
+    )
+    return flow.action(
+        node.id,
+        node.action,
+        service=node.service,
+        parameters=node.parameters,
+        timeout=span(node.timeout_ms),
+        total_timeout=span(node.total_timeout_ms),
+        retry=retry,
+        max_interruptions=node.max_interruptions,
+        input_schema=node.input_schema,
+        output_schema=node.output_schema,
+        **options,
+    )
+
+
+def test_the_writer_above_gives_every_field_of_the_model() -> None:
+    """A field that is added to the model is added to the builder, and here."""
+    kinds = {one.type for one in [find(nodes("a"), lambda node, kind=kind: node.type is kind) for kind in NodeType]}
+    assert kinds == set(NodeType)
+    given = {"id", "type", "duration", "any_of", "timeout_ms", "total_timeout_ms", "retry"}
+    text = inspect.getsource(add_node) + inspect.getsource(add_action)
+    assert [name for name in Node.__struct_fields__ if name not in given and f"node.{name}" not in text] == []
+    text = inspect.getsource(written_in_python)
+    assert [name for name in Workflow.__struct_fields__ if f"workflow.{name}" not in text] == []
 
 
 # What has surely an output: against executions played by the rules of joins, step by step

@@ -5,7 +5,8 @@ Nothing behind this door sees a workflow that was not validated, and every probl
 
 from __future__ import annotations
 
-from treadle.definition.builder import WorkflowBuilder, retry_policy
+from treadle.definition.builder import WorkflowBuilder
+from treadle.definition.calls import GIVEN, Call, call
 from treadle.definition.documents import (
     Source,
     check_document,
@@ -16,19 +17,29 @@ from treadle.definition.documents import (
     validate,
 )
 from treadle.definition.folders import load_workflows
-from treadle.definition.handles import NodeHandle, OutputReference
+from treadle.definition.graph_builder import GraphBuilder
+from treadle.definition.handles import NodeHandle, OutputReference, Reference, expression
+from treadle.definition.known import Actions
 from treadle.definition.mermaid import to_mermaid
+from treadle.definition.options import retry_policy
 from treadle.definition.schema import definition_schema
 from treadle.definition.writing import to_document
 from treadle.durations import format_duration, parse_duration
 
 __all__ = [
+    "GIVEN",
+    "Actions",
+    "Call",
+    "GraphBuilder",
     "NodeHandle",
     "OutputReference",
+    "Reference",
     "Source",
     "WorkflowBuilder",
+    "call",
     "check_document",
     "definition_schema",
+    "expression",
     "format_duration",
     "load_workflow",
     "load_workflows",

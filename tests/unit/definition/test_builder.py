@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from treadle.definition import NodeHandle, OutputReference, WorkflowBuilder, load_workflow, retry_policy
+from treadle.definition import (
+    NodeHandle,
+    OutputReference,
+    WorkflowBuilder,
+    load_workflow,
+    read_document,
+    retry_policy,
+)
 from treadle.errors import ValidationError
-from treadle.model import Connection, Jitter, Join, JoinKind, Node, NodeType, OnSkip, Outcome, RetryPolicy
+from treadle.model import (
+    Connection,
+    Jitter,
+    Join,
+    JoinKind,
+    Node,
+    NodeType,
+    OnSkip,
+    Outcome,
+    RetryPolicy,
+    Timer,
+    Workflow,
+)
 
 SAMPLE = Path(__file__).parent / "fixtures" / "order.yaml"
 
@@ -126,6 +145,51 @@ def test_every_option_of_a_node_and_a_connection_is_taken() -> None:
         Connection("start", "b", outcome=Outcome.ALWAYS, annotations={"label": "l"}),
     )
     assert (built.on_failure.value, built.vars, built.annotations) == ("cancel", {"k": 1}, {"description": "d"})
+
+
+def test_the_nodes_that_call_nothing_are_written_as_a_document_says_them() -> None:
+    flow = WorkflowBuilder("w")
+    start = flow.trigger("start", join="every", continue_on_error=True)
+    size = flow.switch("size", mode="all", after=start, title="T")
+    sums = flow.set("sums", {"twice": [start.output, 1]}, after=size, condition="input.x > 1", on_skip="pass")
+    flow.wait("one", duration="${input.patience}", after=[size, sums])
+    flow.wait("two", until=datetime(2026, 1, 31, 9, tzinfo=UTC))
+    flow.wait("three", any_of=[timedelta(hours=1), datetime(2026, 1, 31, 9, tzinfo=UTC), Timer("${input.p}")])
+    flow.wait("four", duration=sums.output["twice"])
+    flow.input(
+        "ask", schema={"type": "string"}, assignees=["ann"], timeout=timedelta(days=1), default=start, after=start
+    )
+    flow.end("end", status="FAILED", output=None, message=str(start.output["m"]), annotations={"position": 1})
+    flow.add(Node("kept", NodeType.TRIGGER, service="s", action="a", parameters={"p": 1}), after=["one", "two"])
+    document = """
+id: w
+nodes:
+  - {id: start, type: trigger, join: every, continue_on_error: true}
+  - {id: size, type: switch, mode: all, title: T}
+  - id: sums
+    type: set
+    values: {twice: ["${start}", 1]}
+    condition: input.x > 1
+    on_skip: pass
+  - {id: one, type: wait, duration: "${input.patience}"}
+  - {id: two, type: wait, until: "2026-01-31T09:00:00+00:00"}
+  - {id: three, type: wait, any_of: [{duration: 1h}, {until: "2026-01-31T09:00:00+00:00"}, {duration: "${input.p}"}]}
+  - {id: four, type: wait, duration: "${sums.twice}"}
+  - {id: ask, type: input, schema: {type: string}, assignees: [ann], timeout: 1d, default: "${start}"}
+  - {id: end, type: end, status: FAILED, message: "${start.m}", position: 1}
+  - {id: kept, type: trigger, service: s, action: a, parameters: {p: 1}}
+connections:
+  - {source: start, target: size}
+  - {source: size, target: sums}
+  - {source: size, target: one}
+  - {source: sums, target: one}
+  - {source: start, target: ask}
+  - {source: one, target: kept}
+  - {source: two, target: kept}
+"""
+    read, problems = read_document(document)
+    assert problems == []
+    assert read == Workflow("w", nodes=tuple(flow._nodes), connections=tuple(flow._connections))
 
 
 def test_a_retry_policy_has_the_defaults_of_the_model() -> None:
