@@ -61,6 +61,7 @@ paid.output["receipt"]  # expect-error
 
 flow.action("a", call(find, "x"), parameters={})  # expect-error
 flow.action("b", call(find, "x"), time_out=None)  # expect-error
+flow.action("b", "crm.find", time_out=None)  # expect-error
 flow.action("c", find)  # expect-error
 flow.switch("d", timeout=None)  # expect-error
 flow.connect(find, paid)  # expect-error

@@ -82,6 +82,7 @@ def misfit(value: object, kind: object) -> tuple[str | int, ...] | None:
         ("red", Colour),
         ("2026-01-31", dt.date),
         ({"x": "y"}, Point),
+        ("2026-01-31", int | dt.date),
         ("x", Iterable[int]),
         ([1, "x"], tuple[int, int]),
         ("x", "unread"),
