@@ -161,6 +161,58 @@ class GraphBuilder:
         fields = {"schema": schema, "assignees": tuple(assignees), "timeout_ms": bound(timeout)}
         return self._special(id, NodeType.INPUT, options, default=plain_value(default), **fields)
 
+    def event(
+        self,
+        id: str,  # noqa: A002 - as above
+        event: str,
+        *,
+        key: JsonValue = None,
+        buffer: bool = True,
+        timeout: timedelta | None = None,
+        **options: Unpack[NodeOptions],
+    ) -> NodeHandle[Any]:
+        """Add a node that waits for an event, and gives its data.
+
+        Args:
+            id: Its id.
+            event: Name of the event.
+            key: Which of the events of that name; None for any.
+            buffer: An event that came before the node waited counts.
+            timeout: How long it waits; None for as long as it takes.
+            options: As for every node.
+
+        Raises:
+            ValidationError: The timeout is negative.
+        """
+        fields = {"event": event, "key": plain_value(key), "buffer": buffer, "timeout_ms": bound(timeout)}
+        return self._special(id, NodeType.EVENT, options, **fields)
+
+    def workflow(
+        self,
+        id: str,  # noqa: A002 - as above
+        workflow: str,
+        *,
+        input: JsonValue = None,  # noqa: A002 - as above
+        wait_for: bool = True,
+        timeout: timedelta | None = None,
+        **options: Unpack[NodeOptions],
+    ) -> NodeHandle[Any]:
+        """Add a node that runs another workflow, and gives its output.
+
+        Args:
+            id: Its id.
+            workflow: Id of the other.
+            input: What it is given, in which handles and references become ``${...}``; None for an empty object.
+            wait_for: It waits for the end; otherwise it starts the other and goes on.
+            timeout: How long it waits; None for as long as it takes.
+            options: As for every node.
+
+        Raises:
+            ValidationError: The timeout is negative.
+        """
+        fields = {"workflow": workflow, "input": plain_value(input), "wait_for": wait_for, "timeout_ms": bound(timeout)}
+        return self._special(id, NodeType.WORKFLOW, options, **fields)
+
     def end(
         self,
         id: str,  # noqa: A002 - as above

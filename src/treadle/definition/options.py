@@ -32,6 +32,7 @@ class NodeOptions(TypedDict, total=False):
         condition: Evaluated once the join is met.
         on_skip: What follows where the condition is not taken.
         join: ``all``, ``every``, ``any`` or ``Join(JoinKind.AT_LEAST, n)``.
+        cancel_rest: Once the join is met, nodes under way are cancelled all of whose ways on lead through it.
         continue_on_error: A final failure is passed over.
         annotations: Keys kept for editors, such as ``position``.
     """
@@ -41,6 +42,7 @@ class NodeOptions(TypedDict, total=False):
     condition: Condition
     on_skip: OnSkip | str
     join: Join | JoinKind | str
+    cancel_rest: bool
     continue_on_error: bool
     annotations: Mapping[str, JsonValue] | None
 
@@ -97,6 +99,7 @@ def node_fields(options: NodeOptions) -> dict[str, Any]:
         "condition": condition_text(options.get("condition")),
         "on_skip": member(OnSkip, options.get("on_skip", OnSkip.DEAD)),
         "join": join if isinstance(join, Join) else Join(kind=member(JoinKind, join)),
+        "cancel_rest": options.get("cancel_rest", False),
         "continue_on_error": options.get("continue_on_error", False),
         "annotations": dict(options.get("annotations") or {}),
     }
