@@ -216,6 +216,7 @@ CONDITIONS = st.none() | st.sampled_from(["a.x", "true", "input.y > 1"])
 MOMENTS = st.sampled_from(["2026-01-31T09:00:00Z", "2026-01-31T09:00:00+05:30", "${input.x}"])
 SPANS = st.integers(0, 10**9) | st.just("${input.x}")
 EVENTS = st.sampled_from(["paid", "paid late"])
+GIVEN = st.sampled_from([None, {}, {"a": "${input.x}", "b c": [1, None]}])
 EVENT_KEYS = st.sampled_from([None, "k", 7, "${input.x}", {"a": [1]}])
 TIMERS = (
     st.builds(Timer, duration=SPANS) | st.builds(Timer, until=MOMENTS) | st.builds(Timer, event=EVENTS, key=EVENT_KEYS)
@@ -265,7 +266,7 @@ def nodes(identity: str) -> st.SearchStrategy[Node]:
             Node,
             type=st.just(NodeType.WORKFLOW),
             workflow=NAMES,
-            input=st.none() | OBJECTS,
+            input=GIVEN,
             wait_for=st.booleans(),
             timeout_ms=BOUNDS,
             **common,
