@@ -390,6 +390,7 @@ def _retry_requested(turn: Turn, one: i.RetryRequested) -> bool:
         conditional = node.on_success.conditional
         if conditional and not scope.connections[conditional[0].index]:
             route(turn, scope, node.on_success, one.at)
+    state.unrouted.clear()
     return True
 
 

@@ -246,8 +246,9 @@ class State:
     @property
     def is_stuck(self) -> bool:
         """Tell whether nothing goes on without what steps ask for."""
-        busy = self.in_flight or self.ready or self.waiting or len(self.children) > len(self.resting)
-        return bool(self.asking or self.resting) and not busy
+        if not (self.asking or self.resting):
+            return False
+        return not (self.in_flight or self.ready or self.waiting or len(self.children) > len(self.resting))
 
     @property
     def cancels_in_flight(self) -> bool:

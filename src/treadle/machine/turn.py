@@ -87,12 +87,13 @@ class Turn:
     def close(self) -> Turn:
         """Gather the steps that became ready and leave the state clean for the next turn."""
         state = self.state
-        if state.fresh and state.starts_steps:
-            fresh = _ready(state, dict.fromkeys(state.fresh))
-            if len(fresh) > 1:
-                fresh.sort(key=_order)
-            self.ready = (*self.ready, *fresh) if self.ready else fresh
-        state.rest()
+        if state.fresh:
+            if state.starts_steps:
+                fresh = _ready(state, dict.fromkeys(state.fresh))
+                if len(fresh) > 1:
+                    fresh.sort(key=_order)
+                self.ready = (*self.ready, *fresh) if self.ready else fresh
+            state.fresh.clear()
         return self
 
 
@@ -102,8 +103,12 @@ def ready_steps(state: State) -> list[ReadyStep]:
 
 
 def _ready(state: State, steps: Iterable[str]) -> list[ReadyStep]:
-    found = [(step, state.find(step)) for step in steps if step in state.ready]
-    return [ReadyStep(step, place[1].order, place[1].node) for step, place in found if place is not None]
+    found: list[ReadyStep] = []
+    for step in steps:
+        place = state.find(step) if step in state.ready else None
+        if place is not None:
+            found.append(ReadyStep(step, place[1].order, place[1].node))
+    return found
 
 
 def _running(scopes: Iterable[Scope]) -> list[str]:

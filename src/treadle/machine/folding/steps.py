@@ -54,7 +54,9 @@ def leave(state: State, scope: Scope, node: PlanNode) -> None:
     """Take a step out of whatever it is in: flight, the ready ones, a wait, asking, or its bodies."""
     phase, step = scope.phases[node.index], scope.keys[node.index]
     if phase == RUNNING:
-        if node.group is not None:
+        if scope.parent is None and node.is_action:
+            state.in_flight.pop(step, None)
+        elif node.group is not None:
             close_bodies(state, scope, node)
         else:
             land(state, scope, step)
