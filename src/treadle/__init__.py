@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         OverloadedError,
         QuarantineError,
         ReplayError,
+        SecretError,
         StoreError,
         StoreLockedError,
         TreadleError,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     )
     from treadle.paths import find_node
     from treadle.schedules import Schedule
+    from treadle.secrets import EnvironmentSecrets, FileSecrets, SecretProvider
     from treadle.settings import Settings
 
 __version__ = "0.1.0"
@@ -86,6 +88,7 @@ _HOMES = {
         "OverloadedError",
         "QuarantineError",
         "ReplayError",
+        "SecretError",
         "StoreError",
         "StoreLockedError",
         "TreadleError",
@@ -109,6 +112,7 @@ _HOMES = {
     ),
     "treadle.paths": ("find_node",),
     "treadle.schedules": ("Schedule",),
+    "treadle.secrets": ("EnvironmentSecrets", "FileSecrets", "SecretProvider"),
     "treadle.settings": ("Settings",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -119,10 +123,12 @@ __all__ = [
     "Client",
     "ConflictError",
     "Diagnosis",
+    "EnvironmentSecrets",
     "ExecutionState",
     "ExecutionStatus",
     "ExecutionSummary",
     "ExpressionError",
+    "FileSecrets",
     "Finding",
     "HistoryEvent",
     "ItemCounts",
@@ -134,6 +140,8 @@ __all__ = [
     "Registry",
     "ReplayError",
     "Schedule",
+    "SecretError",
+    "SecretProvider",
     "Settings",
     "StepContext",
     "StepError",

@@ -33,6 +33,7 @@ from treadle.drivers.protocol import Fork, Order
 from treadle.errors import TreadleError, ValidationError
 from treadle.model import WorkflowRef, WorkflowVersion, definition_hash
 from treadle.scheduling import ScheduleVerbs
+from treadle.secrets import as_provider
 from treadle.settings import Settings
 from treadle.state_manager import StateManager
 from treadle.store.memory import MemoryStore
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from treadle.drivers.protocol import Driver, Health, Schedules
     from treadle.model import ExecutionState, JsonValue
     from treadle.scheduling import Startable
+    from treadle.secrets import Secrets
     from treadle.store.protocol import Store
 
 
@@ -65,6 +67,9 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             names it.
         grace: How long leaving waits for attempts in flight, in seconds or as a ``timedelta``; None for
             ``Settings.grace_ms``.
+        secrets: Who knows the secrets that parameters name (``${secrets.NAME}``): ``EnvironmentSecrets()``,
+            ``FileSecrets(path)``, a dict, a function of the name (sync or async), an object with such a ``get``, or a
+            list of these, of which the first that knows a name counts.
         settings: Limits; None for those of the environment.
         driver: Runs the executions instead of the local driver.
 
@@ -81,6 +86,7 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         workflows: Iterable[Source] = (),
         recover: str | Collection[str] = "all",
         grace: timedelta | float | None = None,
+        secrets: Secrets | None = None,
         settings: Settings | None = None,
         driver: Driver | None = None,
     ) -> None:
@@ -92,8 +98,13 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         self._grace = (
             timedelta(milliseconds=self.settings.grace_ms) if grace is None else check_duration(grace, "grace")
         )
+        provider = as_provider(secrets)
         self._driver: Driver = driver or LocalDriver(
-            _store(store), self.actions, max_concurrent_steps=max_concurrent_steps, settings=self.settings
+            _store(store),
+            self.actions,
+            max_concurrent_steps=max_concurrent_steps,
+            settings=self.settings,
+            secrets=provider,
         )
         self._closing: asyncio.Future[None] | None = None
         super().__init__(self._driver)
@@ -412,6 +423,7 @@ def run_sync(
     execution_id: str | None = None,
     store: str | os.PathLike[str] | Store = "treadle.db",
     actions: Iterable[object] = (),
+    secrets: Secrets | None = None,
     max_concurrent_steps: int = 5,
 ) -> ExecutionState:
     """Run one execution from code without an event loop, and return its state.
@@ -430,7 +442,7 @@ def run_sync(
     recover: Collection[str] | str = [execution_id] if execution_id else "none"
 
     async def run() -> ExecutionState:
-        async with WorkflowEngine(max_concurrent_steps, store, actions, recover=recover) as engine:
+        async with WorkflowEngine(max_concurrent_steps, store, actions, recover=recover, secrets=secrets) as engine:
             return await engine.run_workflow(workflow, input_data, execution_id=execution_id)
 
     return bridge.run(run())

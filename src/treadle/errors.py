@@ -8,6 +8,7 @@
     ├── NotFoundError          no such execution, workflow, action       .kind .name .near
     ├── ConflictError          the call does not fit the current status  .execution_id .status
     ├── AgentExecutionError    an action failed for good                 .task_id .reason
+    ├── SecretError            a step cannot have a secret               .name .is_permanent
     ├── StoreError             the log could not be read or written      .path
     │   ├── StoreLockedError   another process runs this file            .path .pid
     │   └── QuarantineError    one execution's log is damaged            .path .execution_id
@@ -21,6 +22,7 @@ constructor argument is handed to ``super().__init__`` so that errors survive pi
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -123,6 +125,29 @@ class AgentExecutionError(TreadleError):
 
     def __str__(self) -> str:
         return f"{self.task_id}: {self.reason}"
+
+
+class SecretError(TreadleError):
+    """A step cannot have a secret that its parameters name. The message never shows a value.
+
+    Attributes:
+        name: Of the secret.
+        is_permanent: It is not there, or cannot be used; otherwise it could not be read now, and the step is retried.
+    """
+
+    code = "secret"
+
+    def __init__(self, name: str, message: str, *, is_permanent: bool = True) -> None:
+        super().__init__(name, message)
+        self.name = name
+        self.message = message
+        self.is_permanent = is_permanent
+
+    def __str__(self) -> str:
+        return f"secret {self.name!r}: {self.message}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(SecretError, is_permanent=self.is_permanent), (self.name, self.message)
 
 
 class StoreError(TreadleError):

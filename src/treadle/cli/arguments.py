@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from treadle import ExecutionStatus, ValidationError, read_json
+from treadle import EnvironmentSecrets, ExecutionStatus, FileSecrets, ValidationError, read_json
 from treadle.cli.output import INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from treadle import SecretProvider
 
 EXIT_CODES: Final = {
     ExecutionStatus.COMPLETED: 0,
@@ -37,6 +39,10 @@ Set = Annotated[list[str] | None, typer.Option("--set", "-i", help="One input, n
 InputFile = Annotated[Path | None, typer.Option("--input", help="Inputs as a JSON file.")]
 Slots = Annotated[int, typer.Option("--max-concurrent-steps", min=1, help="How many steps run at a time.")]
 Actions = Annotated[list[str] | None, typer.Option(help="A module or a file with actions; may be repeated.")]
+SecretsPath = Annotated[
+    Path | None,
+    typer.Option("--secrets", help="A folder with a file for each secret, or a JSON file; else TREADLE_SECRET_<NAME>."),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; standard output without it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -79,6 +85,15 @@ def read_value(name: str, text: str) -> Any:  # noqa: ANN401 - a JSON value
             quoted = shlex.quote(f"{name}={json.dumps(text)}")
             fail(f"the input {name!r} is no JSON: {error}; if text is meant: -i {quoted}")
         return text
+
+
+def read_secrets(path: Path | None) -> list[SecretProvider]:
+    """Return who knows the secrets: the given folder or file, and behind it the environment."""
+    if path is None:
+        return [EnvironmentSecrets()]
+    if not path.exists():
+        fail(f"there is no file or folder {path} with secrets")
+    return [FileSecrets(path), EnvironmentSecrets()]
 
 
 def import_actions(names: list[str] | None) -> list[ModuleType]:

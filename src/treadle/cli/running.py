@@ -33,11 +33,13 @@ from treadle.cli.arguments import (
     Db,
     ExecutionId,
     InputFile,
+    SecretsPath,
     Set,
     Slots,
     import_actions,
     need_file,
     read_inputs,
+    read_secrets,
 )
 from treadle.cli.output import (
     INTERRUPTED,
@@ -87,6 +89,7 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
         str | None, typer.Option("--start-at", help="When it begins: a time with its zone, or how long from now.")
     ] = None,
     slots: Slots = SLOTS,
+    secrets: SecretsPath = None,
     as_json: AsJson = False,  # noqa: FBT002 - an option
 ) -> None:
     """Run a workflow to its end, or to where it waits for an input.
@@ -94,13 +97,13 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
     Stopped with Ctrl-C or killed, it goes on where it was when it is run again under the same --id.
     """
     given = read_inputs(input_file, inputs or [])
-    modules = import_actions(actions)
+    modules, known = import_actions(actions), read_secrets(secrets)
     file = Path(workflow)
     is_file = version is None and (file.exists() or file.suffix.lower() in DOCUMENTS)
 
     async def whole() -> ExecutionState | None:
         recover = [execution_id] if execution_id else "none"
-        async with WorkflowEngine(slots, store=db, actions=modules, recover=recover) as engine:
+        async with WorkflowEngine(slots, store=db, actions=modules, recover=recover, secrets=known) as engine:
             source = _load(file, engine) if is_file else await _registered(workflow, version, engine)
             before = await _last_cursor(engine, execution_id)
             started = await engine.start_workflow(
@@ -120,7 +123,7 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
         state = run_async(whole())
     if state is None:
         fail(f"stopped; go on with: {again[0]}", code=INTERRUPTED)
-    _conclude(state, db, actions, as_json=as_json)
+    _conclude(state, db, actions, secrets, as_json=as_json)
 
 
 def resume(  # noqa: PLR0917 - as above
@@ -129,6 +132,7 @@ def resume(  # noqa: PLR0917 - as above
     db: Db = DEFAULT_DB,
     actions: Actions = None,
     slots: Slots = SLOTS,
+    secrets: SecretsPath = None,
     as_json: AsJson = False,  # noqa: FBT002 - an option
 ) -> None:
     """Go on with a paused execution, with the inputs it waits for.
@@ -137,10 +141,10 @@ def resume(  # noqa: PLR0917 - as above
     """
     need_file(db)
     given = read_inputs(None, inputs or [])
-    modules = import_actions(actions)
+    modules, known = import_actions(actions), read_secrets(secrets)
 
     async def here() -> ExecutionState | None:
-        async with WorkflowEngine(slots, store=db, actions=modules, recover="none") as engine:
+        async with WorkflowEngine(slots, store=db, actions=modules, recover="none", secrets=known) as engine:
             workflow = await engine.get_execution_workflow(execution_id)
             _need_actions(workflow, engine)
             before = await _last_cursor(engine, execution_id)
@@ -173,7 +177,7 @@ def resume(  # noqa: PLR0917 - as above
         state = run_async(whole())
     if state is None:
         fail(f"stopped; go on with: {_same_again(execution_id, execution_id)}", code=INTERRUPTED)
-    _conclude(state, db, actions, as_json=as_json)
+    _conclude(state, db, actions, secrets, as_json=as_json)
 
 
 def _say_when(state: ExecutionState) -> None:
@@ -234,11 +238,13 @@ def _prints_of_actions_aside(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - 
         yield
 
 
-def _conclude(state: ExecutionState, db: Path, actions: list[str] | None, *, as_json: bool) -> NoReturn:
+def _conclude(
+    state: ExecutionState, db: Path, actions: list[str] | None, secrets: Path | None, *, as_json: bool
+) -> NoReturn:
     if as_json:
         show_json(state)
     else:
-        show_result(state, _resume_command(state, db, actions))
+        show_result(state, _resume_command(state, db, actions, secrets))
     raise typer.Exit(EXIT_CODES.get(state.status, 0))
 
 
@@ -333,10 +339,11 @@ def _same_again(execution_id: str, given: str | None) -> str:
     return shlex.join(["treadle", *words])
 
 
-def _resume_command(state: ExecutionState, db: Path, actions: list[str] | None) -> str:
+def _resume_command(state: ExecutionState, db: Path, actions: list[str] | None, secrets: Path | None) -> str:
     words = ["treadle", "resume", state.execution_id]
     words += [] if db == DEFAULT_DB else ["--db", str(db)]
     for name in actions or []:
         words += ["--actions", name]
+    words += [] if secrets is None else ["--secrets", str(secrets)]
     names = {path.removeprefix("input.").partition(".")[0] for path in state.waiting_for}
     return " ".join([shlex.join(words), *(f"-i {shlex.quote(name)}=..." for name in sorted(names))])

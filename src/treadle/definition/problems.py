@@ -43,6 +43,7 @@ Code: TypeAlias = Literal[
     "bad_condition",
     "bad_expression",
     "bad_schema",
+    "bad_secret",
     "cycle",
     "duplicate_id",
     "hidden_name",

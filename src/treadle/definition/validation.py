@@ -17,7 +17,7 @@ from treadle.definition.parameters import parameter_findings
 from treadle.definition.precedence import Precedence
 from treadle.definition.problems import Nearest, quoted
 from treadle.errors import ExpressionError
-from treadle.expressions import MISSING, compile_expression, compile_template
+from treadle.expressions import MISSING, compile_expression, compile_template, secret_name
 from treadle.model import Connection, JoinKind, NodeType, Outcome
 from treadle.paths import body_path
 
@@ -256,6 +256,16 @@ class _Check:
             self._bad_expression(error, reader.path)
         else:
             self._names.check(template.references, reader)
+            if reader.may_read_secrets:
+                self._secrets([expression for _, expression in template.expressions], reader.path)
+
+    def _secrets(self, expressions: list[Expression], path: Path) -> None:
+        """Refuse what computes with a secret: it is not there yet when parameters are resolved."""
+        for one in expressions:
+            if secret_name(one) is None and (read := [name for name in one.references if name.root == "secrets"]):
+                message = f"column {read[0].column} of the text: nothing can be computed with a secret"
+                hint = "write ${secrets.NAME} alone, or with text around it"
+                self._findings.error("bad_secret", path, message, hint=hint)
 
     def _bad_expression(self, error: ExpressionError, path: Path) -> None:
         column = f"column {error.column} of the text: " if error.column else ""

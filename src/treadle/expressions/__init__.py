@@ -7,6 +7,7 @@ from treadle.expressions.budget import DEFAULT, Budget
 from treadle.expressions.compiler import Expression, Reference, compile_expression, compile_path
 from treadle.expressions.conditions import translate_condition
 from treadle.expressions.names import MISSING, Missing, MissingNameError, Record, Scope
+from treadle.expressions.secrets import Place, fill_in, names_in, secret_name
 from treadle.expressions.templates import Template, compile_template, template_problems
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ExpressionError",
     "Missing",
     "MissingNameError",
+    "Place",
     "Record",
     "Reference",
     "Scope",
@@ -24,6 +26,9 @@ __all__ = [
     "compile_expression",
     "compile_path",
     "compile_template",
+    "fill_in",
+    "names_in",
+    "secret_name",
     "template_problems",
     "translate_condition",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Final, NoReturn, TypeGuard, cast
 
 from msgspec import Struct
 
@@ -47,9 +47,10 @@ class Expression:
     Attributes:
         source: As written.
         references: What it reads, in order.
+        is_path: It is a name with literal keys below it, and nothing is computed.
     """
 
-    __slots__ = ("_builds", "_is_metered", "_offset", "_run", "references", "source")
+    __slots__ = ("_builds", "_is_metered", "_offset", "_run", "is_path", "references", "source")
 
     def __init__(
         self,
@@ -60,9 +61,11 @@ class Expression:
         is_metered: bool = False,
         builds: bool = False,
         offset: int = 0,
+        is_path: bool = False,
     ) -> None:
         self.source = source
         self.references = references
+        self.is_path = is_path
         self._run = run
         self._is_metered = is_metered
         self._builds = builds
@@ -127,14 +130,34 @@ def compile_tree(tree: ast.Node, source: str, offset: int = 0) -> Expression:
     """
     compiler = _Compiler(source)
     run = compiler.compile(tree)
-    found = tuple(compiler.references)
-    return Expression(source, run, found, is_metered=compiler.is_metered, builds=compiler.builds, offset=offset)
+    return Expression(
+        source,
+        run,
+        tuple(compiler.references),
+        is_metered=compiler.is_metered,
+        builds=compiler.builds,
+        offset=offset,
+        is_path=_is_path(tree),
+    )
+
+
+def _is_path(tree: ast.Node) -> bool:
+    while isinstance(tree, ast.Member | ast.Index):
+        if isinstance(tree, ast.Index) and not _is_key(tree.key):
+            return False
+        tree = tree.target
+    return isinstance(tree, ast.Name)
+
+
+def _is_key(node: ast.Node) -> TypeGuard[ast.Literal]:
+    """Tell whether the key of an index is known before it runs."""
+    return isinstance(node, ast.Literal) and type(node.value) in (str, int)
 
 
 def compile_path(source: str, root: str, *keys: str | int, offset: int = 0) -> Expression:
     """Return what ``compile_tree`` gives for ``root.key.key``, without a tree: most references are of this form."""
     reference = Reference(root, keys, guarded=False, text=source, column=offset + 1)
-    return Expression(source, closures.read_path(root, keys), (reference,), offset=offset)
+    return Expression(source, closures.read_path(root, keys), (reference,), offset=offset, is_path=True)
 
 
 class _Compiler:
@@ -205,8 +228,8 @@ class _Compiler:
             if isinstance(at, ast.Member):
                 keys.append(at.key)
                 at = at.target
-            elif isinstance(at, ast.Index) and isinstance(at.key, ast.Literal) and type(at.key.value) in (str, int):
-                keys.append(at.key.value)
+            elif isinstance(at, ast.Index) and _is_key(at.key):
+                keys.append(cast("str | int", at.key.value))
                 at = at.target
             else:
                 break

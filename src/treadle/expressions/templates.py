@@ -16,28 +16,35 @@ from treadle.expressions.compiler import Expression, Reference, compile_path, co
 from treadle.expressions.functions import text_of
 from treadle.expressions.names import MissingNameError, Scope
 from treadle.expressions.parser import parse_tokens
+from treadle.expressions.secrets import reference_to, secret_name
 from treadle.expressions.tokens import WORDS, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from treadle.expressions.secrets import Place
     from treadle.model import JsonValue
 
 _Resolve: TypeAlias = "Callable[[Callable[[Expression], JsonValue]], JsonValue]"
+_Parts: TypeAlias = "tuple[str | Expression, ...]"
 
 
 class Template:
     """A compiled template; immutable and shared.
 
     Attributes:
-        expressions: Each with its path in the value, such as ``rows[0].name``.
+        expressions: Each with its path in the value, such as ``rows[0].name``; without kept secrets.
+        secrets: Places of the value at which references to secrets are kept; see ``secrets``.
     """
 
-    __slots__ = ("_resolve", "expressions")
+    __slots__ = ("_resolve", "expressions", "secrets")
 
-    def __init__(self, resolve: _Resolve, expressions: tuple[tuple[str, Expression], ...]) -> None:
+    def __init__(
+        self, resolve: _Resolve, expressions: tuple[tuple[str, Expression], ...], secrets: tuple[Place, ...] = ()
+    ) -> None:
         self._resolve = resolve
         self.expressions = expressions
+        self.secrets = secrets
 
     @property
     def is_constant(self) -> bool:
@@ -63,17 +70,21 @@ class Template:
         return self._resolve(lambda expression: _evaluate(expression, scope, missing_is_null))
 
 
-def compile_template(value: JsonValue) -> Template:
+def compile_template(value: JsonValue, *, keeps_secrets: bool = False) -> Template:
     """Return the compiled form of a JSON value.
+
+    Args:
+        value: Its text may hold expressions.
+        keeps_secrets: ``${secrets.NAME}`` gives a reference in the place of a value; otherwise it is a missing name.
 
     Raises:
         ExpressionError: An expression in it cannot be read; the message names the place.
     """
-    compiler = _Compiler()
+    compiler = _Compiler(keeps_secrets=keeps_secrets)
     resolve = compiler.compile(value, "")
     for path, error in compiler.problems:
         raise ExpressionError(f"{path}: {error.message}" if path else error.message, error.source, error.column)
-    return Template(resolve, tuple(compiler.found))
+    return Template(resolve, tuple(compiler.found), tuple(compiler.secrets))
 
 
 def template_problems(value: JsonValue) -> list[tuple[str, ExpressionError]]:
@@ -98,15 +109,18 @@ class _Compiler:
     Attributes:
         found: Every expression in it, with its path.
         problems: Every one that cannot be read, with its path.
+        secrets: Every place at which secrets are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_secrets: bool = False) -> None:
         self.found: list[tuple[str, Expression]] = []
         self.problems: list[tuple[str, ExpressionError]] = []
+        self.secrets: list[Place] = []
+        self._keeps_secrets = keeps_secrets
 
-    def compile(self, value: JsonValue, path: str, depth: int = 0) -> _Resolve:
+    def compile(self, value: JsonValue, path: str, depth: int = 0, place: Place = ()) -> _Resolve:
         if isinstance(value, str):
-            return self._text(value, path)
+            return self._text(value, path, place)
         if not isinstance(value, (dict, list)):
             return lambda _: value
         try:
@@ -115,17 +129,20 @@ class _Compiler:
             return self._problem(path, error)
         if isinstance(value, dict):
             entries = {
-                key: self.compile(one, f"{path}.{key}" if path else key, depth + 1) for key, one in value.items()
+                key: self.compile(one, f"{path}.{key}" if path else key, depth + 1, (*place, key))
+                for key, one in value.items()
             }
             return lambda evaluate: {key: resolve(evaluate) for key, resolve in entries.items()}
-        items = [self.compile(one, f"{path}[{place}]", depth + 1) for place, one in enumerate(value)]
+        items = [self.compile(one, f"{path}[{at}]", depth + 1, (*place, at)) for at, one in enumerate(value)]
         return lambda evaluate: [resolve(evaluate) for resolve in items]
 
-    def _text(self, text: str, path: str) -> _Resolve:
+    def _text(self, text: str, path: str, place: Place) -> _Resolve:
         try:
             parts = _parts(text)
         except ExpressionError as error:
             return self._problem(path, error)
+        if self._keeps_secrets and any(secret_name(part) is not None for part in parts):
+            return self._secret(parts, path, place)
         self.found.extend((path, part) for part in parts if isinstance(part, Expression))
         if len(parts) == 1 and isinstance(parts[0], Expression):
             only = parts[0]
@@ -135,12 +152,17 @@ class _Compiler:
             return lambda _: literal
         return lambda evaluate: _joined(parts, evaluate)
 
+    def _secret(self, parts: _Parts, path: str, place: Place) -> _Resolve:
+        self.secrets.append(place)
+        self.found.extend((path, part) for part in parts if isinstance(part, Expression) and secret_name(part) is None)
+        return lambda evaluate: reference_to(parts, evaluate)
+
     def _problem(self, path: str, error: ExpressionError) -> _Resolve:
         self.problems.append((path, error))
         return lambda _: None
 
 
-def _joined(parts: tuple[str | Expression, ...], evaluate: Callable[[Expression], JsonValue]) -> str:
+def _joined(parts: _Parts, evaluate: Callable[[Expression], JsonValue]) -> str:
     texts: list[str] = []
     size = 0
     for part in parts:
@@ -150,7 +172,7 @@ def _joined(parts: tuple[str | Expression, ...], evaluate: Callable[[Expression]
     return "".join(texts)
 
 
-def _parts(text: str) -> tuple[str | Expression, ...]:
+def _parts(text: str) -> _Parts:
     """Split text into literal pieces and expressions.
 
     Raises:
@@ -159,7 +181,7 @@ def _parts(text: str) -> tuple[str | Expression, ...]:
     return _split_short(text) if len(text) <= _SHORT else _split(text)
 
 
-def _split(text: str) -> tuple[str | Expression, ...]:
+def _split(text: str) -> _Parts:
     parts: list[str | Expression] = []
     at = 0
     while (place := text.find("${", at)) >= 0:

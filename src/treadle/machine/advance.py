@@ -96,7 +96,7 @@ def _start(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
         return
     recorded = e.ABSENT if known is not None else parameters
     turn.emit(e.StepStarted(step=step, attempt=attempt, parameters=recorded, at=at))
-    turn.commands.append(RunStep(step, attempt, node.node, parameters))
+    turn.commands.append(RunStep(step, attempt, node.node, parameters, node.parameters.secrets))
 
 
 def _resolve(turn: Turn, scope: Scope, node: PlanNode, at: int) -> Raw | None:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Raw, Struct
 
+from treadle.expressions import Place
 from treadle.model import Node
 
 
@@ -21,12 +22,14 @@ class RunStep(Struct, frozen=True, gc=False):
         attempt: Number of this attempt; the first is 1.
         node: The definition: action, timeout, schemas.
         parameters: JSON object of keyword arguments.
+        secrets: Where in it references to secrets stand, which the driver fills in; see ``expressions.secrets``.
     """
 
     step: str
     attempt: int
     node: Node
     parameters: Raw
+    secrets: tuple[Place, ...] = ()
 
 
 class CancelStep(Struct, frozen=True, gc=False):

@@ -127,7 +127,8 @@ class StepStarted(Event, frozen=True):
     """An attempt is about to call the action.
 
     Attributes:
-        parameters: Resolved parameters, on the first attempt only; ``ABSENT`` where they are constant or known.
+        parameters: Resolved parameters, on the first attempt only; ``ABSENT`` where they are constant or known. A
+            secret is ``{"secret": NAME}``, and text with secrets in it the list of its parts.
     """
 
     step: str

@@ -137,7 +137,7 @@ class PlanNode:
         need: Active connections that meet the join; 0 for ``all``, which waits until every one is decided.
         outgoing: Outgoing connections in document order.
         rest: Nodes that its join cancels once it is met (``cancel_rest``), by index.
-        constant: Encoded parameters where they hold no expression, else None.
+        constant: Encoded parameters where they hold no expression but references to secrets, else None.
         default: The answer to an input where none came in time; None for none.
         values: What a set computes.
         timers: What a wait waits for.
@@ -182,7 +182,7 @@ class PlanNode:
         self.action = node.action_name
         self.is_action = kind is NodeType.ACTION
         self.condition = _expression(node.condition)
-        self.parameters: Template = compile_template(node.parameters)
+        self.parameters: Template = compile_template(node.parameters, keeps_secrets=True)
         self.constant: Raw | None = (
             encode_payload(self.parameters.resolve(_NoNames())) if self.parameters.is_constant else None
         )

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
 from treadle import NotFoundError, Registry, ValidationError, load_workflow
+from treadle.secrets import as_provider
 from treadle.store.memory import MemoryStore
 from treadle.testing.calls import Calls, Hold
 from treadle.testing.clock import START, ManualClock
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from treadle.model import ExecutionState, HistoryEvent, JsonValue, StepError, Workflow
+    from treadle.secrets import Secrets
     from treadle.store.protocol import Store
     from treadle.testing.calls import Call
     from treadle.testing.stores import BlockingStore
@@ -53,6 +55,7 @@ class Rehearse(Protocol):
         replace: Mapping[str, Replacement] | None = None,
         until: Until = None,
         strict: bool = False,
+        secrets: Secrets | None = None,
         store: str | os.PathLike[str] | Store = ":memory:",
         max_concurrent_steps: int = 5,
         start: datetime = START,
@@ -70,6 +73,7 @@ def rehearse(
     replace: Mapping[str, Replacement] | None = None,
     until: Until = None,
     strict: bool = False,
+    secrets: Secrets | None = None,
     store: str | os.PathLike[str] | Store = ":memory:",
     max_concurrent_steps: int = 5,
     start: datetime = START,
@@ -89,6 +93,7 @@ def rehearse(
             ``by_step``, ``returns``, ``raises``, ``never``.
         until: Where to stop early.
         strict: Every replacement must be called by the time the execution ends, and be of an action that it may call.
+        secrets: As ``WorkflowEngine`` takes them; None for made-up ones, one for each name.
         store: ``":memory:"``, a path (SQLite), or a store.
         max_concurrent_steps: As of the engine.
         start: When it begins.
@@ -114,6 +119,7 @@ def rehearse(
         Calls(real, given),
         real,
         loaded,
+        secrets=as_provider(_made_up if secrets is None else secrets),
         slots=max_concurrent_steps,
         seed=seed,
         patience=patience,
@@ -125,6 +131,10 @@ def rehearse(
         rehearsal.close()
         raise
     return rehearsal
+
+
+async def _made_up(name: str) -> str:
+    return f"a made-up secret {name}"
 
 
 def _blocking(store: str | os.PathLike[str] | Store) -> BlockingStore:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from treadle.actions import Registry, StepContext
     from treadle.model import Workflow
+    from treadle.secrets import SecretProvider
     from treadle.store.protocol import Store
     from treadle.testing.calls import Calls
     from treadle.testing.clock import ManualClock
@@ -41,6 +42,7 @@ class Parts:
         calls: What was called, and what stands for what.
         real: Actions by name.
         workflow: What is rehearsed.
+        secrets: Knows the secrets.
         slots: ``max_concurrent_steps``.
         seed: Of the random numbers.
         patience: Seconds of real time for one verb.
@@ -54,6 +56,7 @@ class Parts:
         real: Registry,
         workflow: Workflow,
         *,
+        secrets: SecretProvider | None,
         slots: int,
         seed: int,
         patience: float,
@@ -63,6 +66,7 @@ class Parts:
         self.calls = calls
         self.real = real
         self.workflow = workflow
+        self.secrets = secrets
         self.slots = slots
         self.patience = patience
         self.draw = random.Random(seed).random  # noqa: S311 - jitter
@@ -95,6 +99,7 @@ class Stage:
             registry,
             max_concurrent_steps=parts.slots,
             settings=Settings(),
+            secrets=parts.secrets,
             clock=parts.clock,
             draw=parts.draw,
             next_request=parts.next_request,

@@ -20,6 +20,7 @@ from treadle.drivers.local.remote import RemoteCommands
 from treadle.drivers.local.resident import Resident
 from treadle.drivers.local.scheduler import Scheduler
 from treadle.drivers.local.turns import TurnLoop
+from treadle.drivers.local.vault import Vault
 from treadle.drivers.protocol import Order
 from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, ValidationError
 from treadle.feed import Feed
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from treadle.actions import Registry
     from treadle.drivers.protocol import Fork, Health
     from treadle.model import ExecutionState, JsonValue, Workflow, WorkflowVersion
+    from treadle.secrets import SecretProvider
     from treadle.settings import Settings
     from treadle.store.protocol import Store
 
@@ -60,6 +62,7 @@ class LocalDriver(LogReads):
         registry: Actions by name.
         max_concurrent_steps: Slots of the whole engine.
         settings: Limits and periods.
+        secrets: Knows the secrets that parameters name; None where nobody does.
         clock: The engine's time; None for that of the host.
         draw: Gives the random numbers in [0, 1) of jitter.
     """
@@ -71,6 +74,7 @@ class LocalDriver(LogReads):
         *,
         max_concurrent_steps: int,
         settings: Settings,
+        secrets: SecretProvider | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -86,6 +90,7 @@ class LocalDriver(LogReads):
             self._feed,
             max_concurrent_steps=max_concurrent_steps,
             settings=settings,
+            vault=Vault(secrets),
             clock=self._clock,
             draw=draw,
         )

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import traceback
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.errors import AgentExecutionError
 from treadle.model import StepError
 
+if TYPE_CHECKING:
+    from treadle.secrets import Mask
 
-def describe_error(error: BaseException, step: str, attempt: int, limit: int) -> StepError:
-    """Return what is recorded of an error; never raises, whatever the error does."""
+
+def describe_error(error: BaseException, step: str, attempt: int, limit: int, mask: Mask) -> StepError:
+    """Return what is recorded of an error, without secrets; never raises, whatever the error does."""
     details: dict[str, Any] = {}
     if isinstance(error, AgentExecutionError):
-        details["task_id"] = _text(getattr(error, "task_id", ""), limit)  # a subclass may not have set it
+        details["task_id"] = _text(getattr(error, "task_id", ""), limit, mask)  # a subclass may not have set it
     frames = traceback.extract_tb(error.__traceback__)[-8:]
-    where = [plain_text(f"{frame.filename}:{frame.lineno} in {frame.name}") for frame in frames[1:]]
+    where = [mask.text(plain_text(f"{frame.filename}:{frame.lineno} in {frame.name}")) for frame in frames[1:]]
     if where:
         details["traceback"] = where
-    name = plain_text(type(error).__name__)
-    return StepError(type=name, message=_text(error, limit), attempt=attempt, step=step, details=details)
+    name = mask.text(plain_text(type(error).__name__))
+    return StepError(type=name, message=_text(error, limit, mask), attempt=attempt, step=step, details=details)
 
 
 def plain_text(text: str) -> str:
@@ -28,12 +31,12 @@ def plain_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _text(value: object, limit: int) -> str:
+def _text(value: object, limit: int, mask: Mask) -> str:
     try:
         text = str(value)
     except BaseException:  # noqa: BLE001 - an error whose text fails is still an error
         text = _text_of_arguments(value)
-    text = plain_text(text)
+    text = mask.text(plain_text(text))  # before it is cut: half a secret is not found any more
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
 
 

@@ -17,18 +17,20 @@ from msgspec import Raw
 
 from treadle.actions import StepContext
 from treadle.drivers.local.failures import describe_error, is_wrong_call, plain_text, retry_after_ms
-from treadle.errors import ValidationError
+from treadle.drivers.local.logs import StepLogger
+from treadle.errors import SecretError, ValidationError
 from treadle.machine.inputs import ActionCancelled, ActionInterrupted, ActionRaised, ActionReturned
 from treadle.model import StepError
 from treadle.values import decode_payload, encode_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from treadle.actions import Action
     from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Resident
     from treadle.drivers.local.threads import Threads
+    from treadle.drivers.local.vault import Vault
     from treadle.machine import RunStep
     from treadle.machine.inputs import AnyInput
     from treadle.model import JsonValue
@@ -55,6 +57,7 @@ class Body:
         "is_reported",
         "overran",
         "resident",
+        "secrets",
         "started",
         "task",
         "timer",
@@ -66,6 +69,7 @@ class Body:
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.started = started
+        self.secrets: Collection[str] = ()
         self.has_begun = False
         self.overran = False
         self.is_cancelled = False
@@ -82,6 +86,7 @@ class Bodies:
         threads: For sync actions.
         report: Takes what came of an attempt.
         freed: Told when a body has let go of its slot.
+        vault: The secrets.
         clock: What a deadline is given by.
         draw: Gives the random numbers in [0, 1) of jitter.
     """
@@ -93,10 +98,12 @@ class Bodies:
         report: Callable[[Resident, AnyInput], None],
         freed: Callable[[Resident], None],
         *,
+        vault: Vault,
         clock: Clock,
         draw: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self._vault = vault
         self._threads = threads
         self._report = report
         self._freed = freed
@@ -121,14 +128,36 @@ class Bodies:
             body.timer = loop.call_later(timeout / 1000, self._time_out, body)
         try:
             arguments = decode_payload(command.parameters)
-            _check_schema(command.node.input_schema, arguments, "parameters")
-            if action.wants_context:
-                arguments["context"] = self._context(body)
-            if action.is_async:
-                body.task = loop.create_task(self._call(body, action, arguments))
+            if command.secrets:
+                body.task = loop.create_task(self._begin_with_secrets(loop, body, action, arguments))
             else:
-                self._call_on_thread(loop, body, action, arguments)
+                self._begin(loop, body, action, arguments)
         except ValidationError as error:  # the parameters break the schema
+            self._finish(body, self._failure(body, error))
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, body: Body, action: Action, arguments: dict[str, Any]) -> None:
+        _check_schema(body.command.node.input_schema, arguments, "parameters")
+        if action.wants_context:
+            arguments["context"] = self._context(body)
+        if action.is_async:
+            body.task = loop.create_task(self._call(body, action, arguments))
+        else:
+            self._call_on_thread(loop, body, action, arguments)
+
+    async def _begin_with_secrets(
+        self, loop: asyncio.AbstractEventLoop, body: Body, action: Action, arguments: dict[str, Any]
+    ) -> None:
+        body.has_begun = True
+        try:
+            body.secrets = await self._vault.fill(arguments, body.command.secrets)
+            if body.is_cancelled or body.is_interrupted:  # and whoever knows the secrets took no notice
+                raise asyncio.CancelledError  # noqa: TRY301 - what follows is the same
+            body.has_begun, body.task = False, None
+            self._begin(loop, body, action, arguments)
+        except BaseException as error:  # noqa: BLE001 - the fence: a provider may do anything
+            if body.has_ended:  # it was given up before it had them
+                self._vault.close(body.secrets)
+            _look_at_time(body, loop.time())
             self._finish(body, self._failure(body, error))
 
     def cancel(self, resident: Resident, step: str, attempt: int) -> None:
@@ -173,7 +202,7 @@ class Bodies:
             attempt=command.attempt,
             idempotency_key=f"{state.execution_id}/{command.step}" + (f"#{state.retries}" if state.retries else ""),
             deadline=None if timeout is None else now + timedelta(milliseconds=timeout),
-            logger=logging.LoggerAdapter(_logger, fields),
+            logger=StepLogger(fields, self._vault.mask),
         )
 
     async def _call(self, body: Body, action: Action, arguments: dict[str, Any]) -> None:
@@ -239,6 +268,7 @@ class Bodies:
         body.has_ended = True
         if body.timer is not None:
             body.timer.cancel()
+        self._vault.close(body.secrets)
         del self._running[self._key(body)]
         if not self._running:
             self._idle.set()
@@ -288,6 +318,7 @@ class Bodies:
             _refuse_coroutine(result)
             output = encode_payload(result, self._settings)
             _check_schema(command.node.output_schema, output, "output")
+            output = self._vault.mask.payload(output)
         except BaseException as error:  # noqa: BLE001 - a value may do anything when it is looked at
             return self._failure(body, error)
         return ActionReturned(step=command.step, attempt=command.attempt, output=output, at=body.resident.now_ms())
@@ -304,9 +335,11 @@ class Bodies:
         command = body.command
         if isinstance(error, asyncio.CancelledError) and body.is_cancelled:
             return ActionCancelled(step=command.step, attempt=command.attempt, at=body.resident.now_ms())
-        described = describe_error(error, command.step, command.attempt, self._settings.max_error_chars)
+        described = describe_error(
+            error, command.step, command.attempt, self._settings.max_error_chars, self._vault.mask
+        )
         names = tuple(plain_text(one.__name__) for one in type(error).__mro__)
-        permanent = isinstance(error, ValidationError) or is_wrong_call(error)
+        permanent = _is_permanent(error)
         return self._raised(body, described, names, permanent=permanent, retry_after_ms=retry_after_ms(error))
 
     def _raised(self, body: Body, error: StepError, names: tuple[str, ...], **how: Any) -> ActionRaised:  # noqa: ANN401 - fields of the input
@@ -320,6 +353,13 @@ class Bodies:
             at=body.resident.now_ms(),
             **how,
         )
+
+
+def _is_permanent(error: BaseException) -> bool:
+    """Tell whether no retry can cure an error."""
+    if isinstance(error, SecretError):
+        return error.is_permanent
+    return isinstance(error, ValidationError) or is_wrong_call(error)
 
 
 def interrupted(step: str, attempt: int, at: int) -> AnyInput:

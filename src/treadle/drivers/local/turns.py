@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from treadle.actions import Registry
     from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Arrived, Resident
+    from treadle.drivers.local.vault import Vault
     from treadle.feed import Feed
     from treadle.machine import ChildCommand, Command
     from treadle.machine.inputs import AnyInput
@@ -69,6 +70,7 @@ class TurnLoop:
         feed: Gets the committed turns.
         max_concurrent_steps: Slots of the whole engine.
         settings: Limits and periods.
+        vault: The secrets.
         clock: The engine's time.
         draw: Gives the random numbers in [0, 1) of jitter.
 
@@ -86,6 +88,7 @@ class TurnLoop:
         *,
         max_concurrent_steps: int,
         settings: Settings,
+        vault: Vault,
         clock: Clock,
         draw: Callable[[], float],
     ) -> None:
@@ -94,6 +97,7 @@ class TurnLoop:
         self._plans = plans
         self._feed = feed
         self._settings = settings
+        self._vault = vault
         self._clock = clock
         self._draw = draw
         self._admission = Admission(max_concurrent_steps)
@@ -121,7 +125,15 @@ class TurnLoop:
         """Begin to turn. No step starts before ``admit``."""
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._bodies = Bodies(self._settings, self._threads, self.put, self._freed, clock=self._clock, draw=self._draw)
+        self._bodies = Bodies(
+            self._settings,
+            self._threads,
+            self.put,
+            self._freed,
+            vault=self._vault,
+            clock=self._clock,
+            draw=self._draw,
+        )
         self._loop = asyncio.create_task(self._run(), name="treadle-turns")
 
     def admit(self) -> None:
