@@ -71,6 +71,7 @@ async def diagnose(path: str | os.PathLike[str]) -> Diagnosis:
         damaged, counts = await _executions(reader)
         versions = await _versions(reader)
         schedules = await reader.schedules()
+        payloads = await reader.payloads()
         pages = await reader.check_pages()
         noted = noted_cursor(reader.path)  # before the head, which an engine may move on meanwhile
         missing = max(0, noted - await reader.head())
@@ -82,6 +83,7 @@ async def diagnose(path: str | os.PathLike[str]) -> Diagnosis:
         *_about_executions(counts, damaged),
         *versions,
         *_about_schedules(schedules),
+        *_about_payloads(*payloads),
         *_about_missing(missing),
         _about_the_engine(reader.path),
         *_about_the_inbox(reader.path),
@@ -173,6 +175,12 @@ def _about_schedules(rows: Sequence[ScheduleRow]) -> list[Finding]:
         except ValueError as error:
             found.append(Finding("error", f"schedule {row.schedule_id!r}: {error}"))
     return found
+
+
+def _about_payloads(count: int, size: int, stored: int) -> list[Finding]:
+    if not count:
+        return []
+    return [Finding("ok", f"large values kept once: {count:,}, {_bytes(size)}, which take {_bytes(stored)}")]
 
 
 def _about_missing(count: int) -> list[Finding]:

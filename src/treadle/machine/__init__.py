@@ -17,7 +17,7 @@ from treadle.machine.snapshot import execution_output, snapshot
 from treadle.machine.state import State
 from treadle.machine.turn import Turn, ready_steps
 from treadle.machine.view import StateView
-from treadle.machine.wire import decode_events, describe_events, encode_events
+from treadle.machine.wire import decode_events, describe_events, encode_events, large_values
 
 __all__ = [
     "CancelStep",
@@ -39,6 +39,7 @@ __all__ = [
     "execution_output",
     "fold",
     "kept_by_fork",
+    "large_values",
     "migration_problems",
     "owed_to_children",
     "ready_steps",

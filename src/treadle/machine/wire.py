@@ -7,12 +7,12 @@ reused or renamed. Recorded turns of each release are replayed in the tests.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 
 from treadle.errors import ReplayError
-from treadle.machine.events import AnyEvent
+from treadle.machine.events import AnyEvent, Event
 from treadle.model import HistoryEvent
 
 if TYPE_CHECKING:
@@ -40,6 +40,45 @@ def decode_events(data: bytes) -> list[AnyEvent]:
         return _decode(data)
     except msgspec.MsgspecError as error:
         raise ReplayError(f"a turn holds something that is no event of this version: {error}") from None
+
+
+def large_values(events: Sequence[AnyEvent], data: bytes, limit: int) -> tuple[tuple[int, int], ...]:
+    """Return where in the bytes of a turn values of more than ``limit`` bytes stand: start and end of each, in order.
+
+    Of an object it is the members that count, where they are what makes it large: an output that is handed on as one
+    parameter among others is the same value in both places.
+    """
+    if len(data) <= limit:
+        return ()
+    found: list[tuple[int, int]] = []
+    at = 0
+    for event in events:
+        for name in _PAYLOADS[type(event)]:
+            for value in _large(bytes(getattr(event, name)), limit):
+                # Equal bytes that stand before it would do as well: it is bytes that are cut out and put back.
+                start = data.index(value, at)
+                at = start + len(value)
+                found.append((start, at))
+    return tuple(found)
+
+
+def _large(payload: bytes, limit: int) -> Sequence[bytes]:
+    if len(payload) <= limit:
+        return ()
+    if payload.startswith(b"{"):
+        members = [bytes(one) for one in _decode_members(payload).values()]
+        large = [one for one in members if len(one) > limit]
+        if large and len(payload) - sum(map(len, large)) <= limit:
+            return large
+    return (payload,)
+
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_PAYLOADS: Final[dict[type[Event], tuple[str, ...]]] = {
+    kind: tuple(one.name for one in msgspec.structs.fields(kind) if one.type is msgspec.Raw)
+    for kind in get_args(AnyEvent)
+}
+"""By kind of event, the fields that hold payloads."""
 
 
 def describe_events(data: bytes, *, execution_id: str, sequence: int, cursor: int) -> list[HistoryEvent]:

@@ -63,6 +63,8 @@ class Turn(Struct, frozen=True, gc=False):
         count: How many events ``events`` holds; at least 1.
         index: New index row, if the turn changes it; always given on turn 1.
         definition: Canonical bytes of the definition, on turn 1; stored once per hash.
+        large: Where in ``events`` large values stand, as start and end, in order and apart from each other. A store may
+            keep each of them once, however many turns hold it; what it gives back are the very bytes of ``events``.
     """
 
     execution_id: str
@@ -71,6 +73,7 @@ class Turn(Struct, frozen=True, gc=False):
     count: int
     index: IndexRow | None = None
     definition: bytes | None = None
+    large: tuple[tuple[int, int], ...] = ()
 
 
 class StoredTurn(Struct, frozen=True, gc=False):
@@ -193,7 +196,7 @@ class Reader(Protocol):
         """Return the turns of one execution with a sequence above ``after``, in order; empty if unknown.
 
         Raises:
-            QuarantineError: A checksum does not fit, or a turn is missing.
+            QuarantineError: A checksum does not fit, or a turn or a value of one is missing.
             StoreError: The file could not be read.
         """
 

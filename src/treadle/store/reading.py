@@ -10,6 +10,7 @@ import msgspec
 
 from treadle.errors import QuarantineError, StoreError
 from treadle.store.chain import first_link, link, seal
+from treadle.store.payloads import CUT, WHOLE, PayloadFault, join, unpack
 from treadle.store.protocol import Filter, Listed, ScheduleRow, StoredTurn, Version
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _TURNS = """select t.cursor, t.sequence, t.count, t.format, t.events, t.checksum
 from turns t where t.execution = ? and t.sequence > ? order by t.sequence"""
-_AFTER = """select t.cursor, t.sequence, t.count, t.events, e.execution_id
+_AFTER = """select t.cursor, t.sequence, t.count, t.format, t.events, e.execution_id
 from turns t join executions e on e.number = t.execution where t.cursor > ? order by t.cursor limit ?"""
 _COLUMNS = "number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags, key"
 _ONE = f"select {_COLUMNS} from executions where execution_id = ?"  # noqa: S608 - constant columns
@@ -37,7 +38,9 @@ _SCHEDULES = """select schedule_id, definition_hash, spec, progress, checksum fr
 where :name is null or schedule_id = :name order by schedule_id"""
 _NOTHING = 0, b""
 _MOST_CHECKED = 1_000
-FORMATS = (1,)
+_PAYLOAD = "select size, encoding, content from payloads where hash = ?"
+_PAYLOADS = "select count(*), coalesce(sum(size), 0), coalesce(sum(length(content)), 0) from payloads"
+FORMATS = (WHOLE, CUT)
 """Formats of the events' bytes that this version reads."""
 
 
@@ -63,18 +66,21 @@ class Reading:
         if not start or start > after:
             start, checksum = 0, first_link(execution_id, row.definition_hash)
         turns: list[StoredTurn] = []
+        values: dict[bytes, bytes] = {}
         for found in self._all(_TURNS, (row.number, start)):
             cursor, sequence, count, form, events, recorded = found
             expected = start + len(turns) + 1
             if sequence != expected:
                 raise QuarantineError(f"turn {expected} is missing", self._path, execution_id)
+            try:
+                events = self._whole(form, events, values)
+            except PayloadFault as fault:
+                raise QuarantineError(f"turn {sequence} {fault}", self._path, execution_id) from None
             # A damaged header of a row may give a value of another type.
             is_typed = isinstance(events, bytes) and isinstance(count, int)
             checksum = link(checksum, sequence, count, events) if is_typed else b""
             if checksum != recorded:
                 raise QuarantineError(f"turn {sequence} does not fit its checksum", self._path, execution_id)
-            if form not in FORMATS:
-                raise QuarantineError(f"turn {sequence} has the unknown format {form}", self._path, execution_id)
             turns.append(StoredTurn(execution_id, sequence, events, count, cursor))
         if not turns and not start:
             raise QuarantineError("all its turns are missing", self._path, execution_id)
@@ -85,10 +91,52 @@ class Reading:
 
     def read_after(self, cursor: int, limit: int) -> Sequence[StoredTurn]:
         """Return turns in commit order."""
+        values: dict[bytes, bytes] = {}
         return [
-            StoredTurn(execution_id, sequence, events, count, last)
-            for last, sequence, count, events, execution_id in self._all(_AFTER, (cursor, limit))
+            StoredTurn(execution_id, sequence, self._shown(form, events, values), count, last)
+            for last, sequence, count, form, events, execution_id in self._all(_AFTER, (cursor, limit))
         ]
+
+    def _shown(self, form: int, events: bytes, values: dict[bytes, bytes]) -> bytes:
+        """Return the bytes of a turn; none of one that is damaged, so that those behind it can be read."""
+        try:
+            return self._whole(form, events, values)
+        except PayloadFault:
+            return b""
+
+    def _whole(self, form: int, events: bytes, values: dict[bytes, bytes]) -> bytes:
+        """Return the bytes of a turn with its large values in their places.
+
+        Args:
+            form: Its format.
+            events: As they are stored.
+            values: Those that were read before, by hash; those that are read now are added.
+
+        Raises:
+            PayloadFault: One is missing or damaged, or the format is not known.
+        """
+        if form == WHOLE:
+            return events
+        if form != CUT:
+            raise PayloadFault(f"has the unknown format {form}")
+
+        def fetch(name: bytes) -> bytes:
+            if name not in values:
+                values[name] = self._value(name)
+            return values[name]
+
+        return join(events, fetch)
+
+    def _value(self, name: bytes) -> bytes:
+        found = self._all(_PAYLOAD, (name,))
+        if not found:
+            raise PayloadFault(f"needs the payload {name.hex()}, which is missing")
+        return unpack(name, *found[0])
+
+    def payloads(self) -> tuple[int, int, int]:
+        """Return how many large values are kept apart, their bytes, and the bytes that they take."""
+        count, size, stored = self._all(_PAYLOADS, ())[0]
+        return count, size, stored
 
     def head(self) -> int:
         """Return the last cursor."""

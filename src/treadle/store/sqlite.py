@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-MIGRATIONS: Final = ("0001_initial.sql", "0002_versions.sql", "0003_keys.sql", "0004_schedules.sql")
+MIGRATIONS: Final = (
+    "0001_initial.sql",
+    "0002_versions.sql",
+    "0003_keys.sql",
+    "0004_schedules.sql",
+    "0005_payloads.sql",
+)
 """In order; there are as many as ``SCHEMA`` says."""
 
 WAL_BYTES: Final = 16 * 1024 * 1024

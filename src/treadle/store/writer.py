@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from treadle.errors import StoreError
 from treadle.store.chain import first_link, link, seal
+from treadle.store.payloads import CUT, WHOLE, cut, name_of, pack
 from treadle.store.protocol import Answer, Appended, IndexRow, ScheduleRow, Turn, Version
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from treadle.store.files import OpenFiles
 
 _T = TypeVar("_T")
-
-FORMAT = 1
-"""Format of the events' bytes that is written today."""
 
 _INSERT_TURN = """insert into turns (cursor, execution, sequence, count, format, events, checksum)
 values (?, ?, ?, ?, ?, ?, ?)"""
@@ -42,8 +40,15 @@ on conflict (schedule_id) do update set definition_hash = excluded.definition_ha
 progress = excluded.progress, checksum = excluded.checksum"""
 _REMOVE_SCHEDULE = "delete from schedules where schedule_id = ?"
 _FIND_EXECUTION = "select number, definition_hash from executions where execution_id = ?"
+_DEFINITION_OF = "select definition_hash from executions where number = ?"
 _LAST_TURN = "select sequence, checksum from turns where execution = ? order by sequence desc limit 1"
-_ONE_TURN = "select cursor, count, events from turns where execution = ? and sequence = ?"
+_ONE_TURN = "select cursor, checksum from turns where execution = ? and sequence = ?"
+_FIND_PAYLOAD = "select number from payloads where hash = ?"
+_INSERT_PAYLOAD = "insert into payloads (hash, size, encoding, content) values (?, ?, ?, ?)"
+_INSERT_USE = "insert or ignore into payload_uses (execution, payload) values (?, ?)"
+
+_Row: TypeAlias = tuple[int, int, int, int, int, bytes, bytes]
+"""Cursor, number of the execution, sequence, count, format, events, checksum."""
 
 
 class _Head:
@@ -126,7 +131,7 @@ class Writer:
         return written
 
     def _batches(self, batches: Sequence[Sequence[Turn] | Schedules]) -> list[list[Appended]]:
-        rows: list[tuple[object, ...]] = []
+        rows: list[_Row] = []
         answers = [self._write(batch, rows) for batch in batches]
         self._connection.executemany(_INSERT_TURN, rows)
         for name in self._ended:
@@ -149,7 +154,7 @@ class Writer:
     def _fail(self, why: str) -> None:
         self._failure = f"the last write failed ({why}); it is read again before anything more is written"
 
-    def _write(self, batch: Sequence[Turn] | Schedules, rows: list[tuple[object, ...]]) -> list[Appended]:
+    def _write(self, batch: Sequence[Turn] | Schedules, rows: list[_Row]) -> list[Appended]:
         if not isinstance(batch, Schedules):
             return [self._one(turn, rows) for turn in batch]
         for row in batch.rows:
@@ -158,7 +163,7 @@ class Writer:
         self._connection.executemany(_REMOVE_SCHEDULE, [(name,) for name in batch.removed])
         return []
 
-    def _one(self, turn: Turn, rows: list[tuple[object, ...]]) -> Appended:
+    def _one(self, turn: Turn, rows: list[_Row]) -> Appended:
         head = self._heads.get(turn.execution_id) or self._find(turn)
         if head is None:
             return Appended(Answer.CONFLICT)
@@ -166,11 +171,25 @@ class Writer:
             return self._compare(turn, head, rows)
         checksum = link(head.checksum, turn.sequence, turn.count, turn.events)
         self._cursor += turn.count
-        rows.append((self._cursor, head.number, turn.sequence, turn.count, FORMAT, turn.events, checksum))
+        form, stored = (CUT, self._cut(turn, head)) if turn.large else (WHOLE, turn.events)
+        rows.append((self._cursor, head.number, turn.sequence, turn.count, form, stored, checksum))
         head.sequence, head.checksum = turn.sequence, checksum
         if turn.index is not None:
             self._update(turn, turn.index, head)
         return Appended(Answer.COMMITTED, self._cursor)
+
+    def _cut(self, turn: Turn, head: _Head) -> bytes:
+        """Return a turn without its large values, which are kept apart, once each."""
+        stored, values = cut(turn.events, turn.large)
+        for value in values:
+            name = name_of(value)
+            found = self._connection.execute(_FIND_PAYLOAD, (name,)).fetchone()
+            number = found[0] if found else self._insert_payload(name, value)
+            self._connection.execute(_INSERT_USE, (head.number, number))
+        return stored
+
+    def _insert_payload(self, name: bytes, value: bytes) -> int:
+        return self._connection.execute(_INSERT_PAYLOAD, (name, len(value), *pack(value))).lastrowid or 0
 
     def _find(self, turn: Turn) -> _Head | None:
         """Return the head of an execution, made with its first turn; None if there is no such execution."""
@@ -206,16 +225,28 @@ class Writer:
         if not row.is_open:
             self._ended.append(turn.execution_id)
 
-    def _compare(self, turn: Turn, head: _Head, rows: list[tuple[object, ...]]) -> Appended:
+    def _compare(self, turn: Turn, head: _Head, rows: list[_Row]) -> Appended:
         """Answer for a turn that is not the next one: the very same one is a duplicate."""
-        for cursor, number, sequence, count, _, events, _ in rows:
-            if (number, sequence) == (head.number, turn.sequence):
-                same = (count, events) == (turn.count, turn.events)
-                return Appended(Answer.DUPLICATE, int(str(cursor))) if same else Appended(Answer.CONFLICT)
-        found = self._connection.execute(_ONE_TURN, (head.number, turn.sequence)).fetchone()
-        if found is not None and found[1:] == (turn.count, turn.events):
-            return Appended(Answer.DUPLICATE, found[0])
-        return Appended(Answer.CONFLICT)
+        found = self._written(turn.sequence, head, rows)
+        before = self._written(turn.sequence - 1, head, rows)
+        if found is None or (before is None and turn.sequence > 1):
+            return Appended(Answer.CONFLICT)
+        previous = before[1] if before is not None else self._first_link(turn, head)
+        if link(previous, turn.sequence, turn.count, turn.events) != found[1]:
+            return Appended(Answer.CONFLICT)
+        return Appended(Answer.DUPLICATE, found[0])
+
+    def _written(self, sequence: int, head: _Head, rows: list[_Row]) -> tuple[int, bytes] | None:
+        """Return cursor and checksum of a turn, of this transaction or of an earlier one; None if there is none."""
+        for cursor, number, of_row, _, _, _, checksum in rows:
+            if (number, of_row) == (head.number, sequence):
+                return cursor, checksum
+        found = self._connection.execute(_ONE_TURN, (head.number, sequence)).fetchone()
+        return None if found is None else (found[0], found[1])
+
+    def _first_link(self, turn: Turn, head: _Head) -> bytes:
+        definition_hash = self._connection.execute(_DEFINITION_OF, (head.number,)).fetchone()[0]
+        return first_link(turn.execution_id, definition_hash)
 
 
 def _sealed(row: ScheduleRow) -> tuple[object, ...]:

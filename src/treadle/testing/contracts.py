@@ -145,6 +145,36 @@ class StoreContract:
 
         self._check(tmp_path, check)
 
+    def test_large_values_come_back_in_their_places(self, tmp_path: Path) -> None:
+        """Where a turn says that values are large a store may keep them once; nobody sees it."""
+
+        async def check(store: Store) -> None:
+            value = b'"' + b"large " * 4_000 + b'"'
+            other = b"[%s]" % b",".join(b"%d" % number for number in range(5_000))
+            events = b"[%s,%s,%s]" % (value, other, value)
+            second, third = len(value) + 2, len(value) + len(other) + 3
+            ranges = (1, 1 + len(value)), (second, second + len(other)), (third, third + len(value))
+            row = IndexRow(status="RUNNING", workflow_id="w", definition_hash="h", created_ms=5)
+            a1 = Turn("a", 1, events, 3, row, b"{}", ranges)
+            a2 = Turn("a", 2, value, 1, large=((0, len(value)),))
+            b1 = Turn("b", 1, events, 3, row, b"{}")  # whoever finds no value large keeps the same
+            answers = await store.append([a1, a2, b1, a2])
+            assert [one.answer for one in answers] == [*[Answer.COMMITTED] * 3, Answer.DUPLICATE]
+            again = await store.append([a2, a1, Turn("a", 1, events[::-1], 3, row, b"{}", ranges)])
+            assert [one.answer for one in again] == [Answer.DUPLICATE, Answer.DUPLICATE, Answer.CONFLICT]
+            stored = [
+                StoredTurn("a", 1, events, 3, 3),
+                StoredTurn("a", 2, value, 1, 4),
+                StoredTurn("b", 1, events, 3, 7),
+            ]
+            assert list(await store.read_after(0)) == stored
+            assert list(await store.read("a")) == stored[:2]
+            await store.reopen()
+            assert list(await store.read("a", after=1)) == stored[1:2]
+            assert list(await store.read("b")) == stored[2:]
+
+        self._check(tmp_path, check)
+
     def test_lists_are_newest_first_filtered_and_paged(self, tmp_path: Path) -> None:
         """Every field of a filter must match."""
 

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from treadle.drivers.local.resident import Resident
-from treadle.machine import RunStep, Turn, advance, encode_events, start
+from treadle.machine import RunStep, Turn, advance, encode_events, large_values, start
 from treadle.store.protocol import Answer, StoredTurn
 from treadle.store.protocol import Turn as Row
 
@@ -135,11 +135,13 @@ class Tick:
 
 
 def _row(resident: Resident, turn: Turn) -> Row:
+    events = encode_events(turn.events)
     return Row(
         execution_id=resident.id,
         sequence=resident.sequence + 1,
-        events=encode_events(turn.events),
+        events=events,
         count=len(turn.events),
         index=resident.index_row(),
         definition=resident.definition,
+        large=large_values(turn.events, events, resident.state.plan.limits.inline_payload_bytes),
     )
