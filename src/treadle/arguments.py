@@ -163,6 +163,34 @@ def check_statuses(given: object) -> tuple[ExecutionStatus, ...]:
         raise ValidationError(f"statuses are some of {known}, not {_shown(given)}") from None
 
 
+def check_keep(given: object, settings: Settings) -> dict[str, int]:
+    """Return how long ended executions are kept, in milliseconds by status; of one that is not there, for ever."""
+    if given is None:
+        given = timedelta(milliseconds=settings.keep_ms) if settings.keep_ms else {}
+    if not isinstance(given, Mapping):
+        given = dict.fromkeys(TERMINAL, given)
+    statuses = check_statuses(tuple(given))
+    running = [one.value for one in statuses if not one.is_terminal]
+    if running:
+        raise ValidationError(f"an execution that is {running[0]} is kept: only those that have ended are removed")
+    return {
+        status.value: check_age(age, f"keep[{status.value}]")
+        for status, age in zip(statuses, given.values(), strict=True)
+        if age is not None
+    }
+
+
+TERMINAL: Final = tuple(one for one in ExecutionStatus if one.is_terminal)
+
+
+def check_age(given: object, what: str) -> int:
+    """Return a duration in milliseconds: a ``timedelta``, seconds, or text such as ``30d``."""
+    try:
+        return parse_duration(given)
+    except ValidationError as error:
+        raise ValidationError(f"{what}: {error}") from None
+
+
 def check_input(workflow: Workflow, given: object, settings: Settings) -> Raw:
     """Return the encoded input of an execution, which fits the workflow's ``input_schema``."""
     encoded = check_object({} if given is None else given, settings)

@@ -12,9 +12,12 @@ from treadle import bridge
 from treadle.actions import Registry
 from treadle.arguments import (
     LARGEST_NUMBER,
+    TERMINAL,
+    check_age,
     check_duration,
     check_id,
     check_input,
+    check_keep,
     check_key,
     check_number,
     check_object,
@@ -25,6 +28,7 @@ from treadle.arguments import (
     check_recover,
     check_sources,
     check_start_at,
+    check_statuses,
     check_tags,
 )
 from treadle.definition import load_workflow, load_workflows
@@ -39,8 +43,9 @@ from treadle.state_manager import StateManager
 from treadle.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
+    from typing import TypeAlias
 
     from treadle.definition import Source
     from treadle.drivers.protocol import Driver, Health, Schedules
@@ -48,6 +53,8 @@ if TYPE_CHECKING:
     from treadle.scheduling import Startable
     from treadle.secrets import Secrets
     from treadle.store.protocol import Store
+
+    Duration: TypeAlias = timedelta | float | str
 
 
 class WorkflowEngine(StateManager, ScheduleVerbs):
@@ -67,6 +74,9 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             names it.
         grace: How long leaving waits for attempts in flight, in seconds or as a ``timedelta``; None for
             ``Settings.grace_ms``.
+        keep: How long an execution is kept after its end: one duration (``"30d"``, seconds, a ``timedelta``) for all,
+            or a dict of them by status, in which a status that is not there is kept for ever; None for
+            ``Settings.keep_ms``. What is older is removed in the background.
         secrets: Who knows the secrets that parameters name (``${secrets.NAME}``): ``EnvironmentSecrets()``,
             ``FileSecrets(path)``, a dict, a function of the name (sync or async), an object with such a ``get``, or a
             list of these, of which the first that knows a name counts.
@@ -86,6 +96,7 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         workflows: Iterable[Source] = (),
         recover: str | Collection[str] = "all",
         grace: timedelta | float | None = None,
+        keep: Duration | Mapping[str, Duration | None] | None = None,
         secrets: Secrets | None = None,
         settings: Settings | None = None,
         driver: Driver | None = None,
@@ -98,12 +109,13 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         self._grace = (
             timedelta(milliseconds=self.settings.grace_ms) if grace is None else check_duration(grace, "grace")
         )
-        provider = as_provider(secrets)
+        provider, kept = as_provider(secrets), check_keep(keep, self.settings)
         self._driver: Driver = driver or LocalDriver(
             _store(store),
             self.actions,
             max_concurrent_steps=max_concurrent_steps,
             settings=self.settings,
+            keep=kept,
             secrets=provider,
         )
         self._closing: asyncio.Future[None] | None = None
@@ -414,6 +426,27 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             ValidationError: The answer is no JSON, or breaks the node's ``schema``; nothing changed.
         """
         return await self._driver.submit(execution_id, step, check_payload(data, "answer", self.settings))
+
+    async def prune_executions(
+        self, older_than: Duration, statuses: Sequence[str] = (), *, dry_run: bool = False
+    ) -> Sequence[str]:
+        """Remove executions that ended longer ago than ``older_than``, with all that is known of them.
+
+        Args:
+            older_than: ``"30d"``, seconds, or a ``timedelta``.
+            statuses: Only those that ended so; none for all that ended.
+            dry_run: Only tell which would be removed.
+
+        Returns:
+            The ids of those that are gone. None of them was open.
+
+        Raises:
+            ValidationError: It is no duration, or no status in which an execution ends.
+            StoreError: The log takes no work now.
+        """
+        age = timedelta(milliseconds=check_age(older_than, "older_than"))
+        keep = check_keep(dict.fromkeys(check_statuses(statuses) or TERMINAL, age), self.settings)
+        return await self._driver.prune(keep, is_dry=dry_run)
 
 
 def run_sync(

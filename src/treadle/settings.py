@@ -39,6 +39,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         max_schedules: Schedules of one file; one more is refused.
         grace_ms: Wait for attempts in flight at close, and for a cancelled body to end.
         store_retry_ms: Wait before a failing store is tried again.
+        keep_ms: How long an execution is kept after its end, where the engine is not told; 0 means for ever.
+        prune_every_ms: Between two looks for executions that have been kept long enough.
         inbox_poll_ms: Between two looks of the engine into the folder where other processes leave their commands.
     """
 
@@ -58,6 +60,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     max_schedules: int = 100_000
     grace_ms: int = 10_000
     store_retry_ms: int = 500
+    keep_ms: int = 0
+    prune_every_ms: int = 60_000
     inbox_poll_ms: int = 200
 
     @classmethod

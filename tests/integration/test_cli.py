@@ -211,3 +211,29 @@ def test_what_every_command_line_has_is_there(folder: Path, words: list[str]) ->
     code, out, err = treadle(folder, *words)
     assert (code, err) == (0, "")
     assert "treadle" in out
+
+
+def test_prune_removes_what_ended_and_says_what_it_would(folder: Path) -> None:
+    def prune(*words: str) -> tuple[int, str, str]:
+        return treadle(folder, "prune", "--older-than", *words)
+
+    for name in ("one", "two"):
+        treadle(folder, *RUN, "-i", "name=Ada", "--id", name)
+    treadle(folder, *RUN, "--id", "asks")
+    code, out, err = prune("soon")
+    assert (code, out, err.partition(":")[0], '"soon" is no duration' in err) == (2, "", "error", True)
+    assert prune("1d", "--status", "RUNNING")[0] == 2
+    assert prune("30d") == (0, "", "removed 0 executions; the room is used again\n")
+    assert prune("0s", "--dry-run") == (0, "one\ntwo\n", "2 executions would be removed\n")
+    assert prune("0s", "--status", "FAILED", "--json") == (0, "[]\n", "")
+    assert prune("0s", "--status", "COMPLETED", "--status", "FAILED")[:2] == (0, "one\ntwo\n")
+    assert treadle(folder, "list")[1].split()[:2] == ["asks", "PAUSED"]
+    assert treadle(folder, "show", "one")[0] == 2
+    assert treadle(folder, "doctor")[0] == 0
+
+
+async def test_prune_leaves_a_file_to_the_engine_that_runs_it(folder: Path) -> None:
+    async with WorkflowEngine(store=folder / "treadle.db"):
+        code, out, err = await asyncio.to_thread(treadle, folder, "prune", "--older-than", "0s")
+    assert (code, out) == (2, "")
+    assert "runs treadle.db: have it remove them, with keep=... or TREADLE_KEEP_MS" in err

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from treadle import __version__, bridge
-from treadle.cli import definitions, executions, files, record, registry, running, schedules
+from treadle.cli import definitions, executions, files, pruning, record, registry, running, schedules
 
 HELP: Final = (
     "Run workflows durably, and look at what ran.\n\n"
@@ -53,6 +53,7 @@ app.command()(registry.workflows)
 app.command()(definitions.validate)
 app.command()(definitions.graph)
 app.command()(files.doctor)
+app.command()(pruning.prune)
 app.command()(record.record)
 app.add_typer(schedules.app, name="schedule")
 

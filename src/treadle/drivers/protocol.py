@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 from treadle.model import OnConflict, Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from datetime import timedelta
 
     from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent, WorkflowVersion
@@ -264,6 +264,15 @@ class Driver(Reads, Protocol):
 
     async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:
         """Return the state once the execution has ended or (unless ``until_ended``) rests in PAUSED."""
+
+    async def prune(self, keep: Mapping[str, int], *, is_dry: bool) -> Sequence[str]:
+        """Remove executions that ended longer ago than ``keep`` says, by status, in milliseconds; return their ids.
+
+        ``is_dry``: only tell which.
+
+        Raises:
+            StoreError: The log cannot be written.
+        """
 
     @property
     def health(self) -> Health:

@@ -36,6 +36,7 @@ class MemoryStore:
         self._listed: dict[str, Listed] = {}
         self._schedules: dict[str, ScheduleRow] = {}
         self._head = 0
+        self._number = 0
 
     async def open(self) -> None:
         """Do nothing: it is ready."""
@@ -74,8 +75,9 @@ class MemoryStore:
             return
         if turn.definition is not None:
             self._definitions.setdefault(row.definition_hash, turn.definition)
+        self._number += 1
         self._listed[turn.execution_id] = Listed(
-            number=len(self._listed) + 1,
+            number=self._number,
             execution_id=turn.execution_id,
             workflow_id=row.workflow_id,
             definition_hash=row.definition_hash,
@@ -115,6 +117,17 @@ class MemoryStore:
         """Return one schedule, or all."""
         return [row for name, row in sorted(self._schedules.items()) if schedule_id in (None, name)]
 
+    async def remove(self, execution_ids: Sequence[str]) -> Sequence[str]:
+        """Remove ended executions."""
+        gone = {name for name in execution_ids if (row := self._listed.get(name)) is not None and not row.is_open}
+        for name in gone:
+            del self._listed[name], self._turns[name]
+        self._order = [turn for turn in self._order if turn.execution_id not in gone]
+        named = {row.definition_hash for row in self._listed.values()} | set(self._versions)
+        named.update(row.definition_hash for row in self._schedules.values())
+        self._definitions = {name: one for name, one in self._definitions.items() if name in named}
+        return [name for name in dict.fromkeys(execution_ids) if name in gone]
+
     async def read(self, execution_id: str, after: int = 0) -> Sequence[StoredTurn]:
         """Return turns of one execution."""
         return self._turns.get(execution_id, [])[after:]
@@ -134,6 +147,14 @@ class MemoryStore:
     async def get(self, execution_id: str) -> Listed | None:
         """Return one index row."""
         return self._listed.get(execution_id)
+
+    async def ended(
+        self, status: str, before_ms: int, *, limit: int = 100, after: tuple[int, int] = (0, 0)
+    ) -> Sequence[Listed]:
+        """Return executions that ended, oldest first."""
+        rows = [row for row in self._listed.values() if row.status == status and not row.is_open]
+        aged = sorted(((row.ended_ms or 0, row.number), row) for row in rows if (row.ended_ms or 0) < before_ms)
+        return [row for key, row in aged if key > after][:limit]
 
     async def list(
         self,

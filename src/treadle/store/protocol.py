@@ -1,5 +1,7 @@
 """The one promise every store makes: a turn that was answered ``committed`` is there for ever, in order, unchanged.
 
+For ever: until its execution has ended, and is removed as a whole because somebody asked for that.
+
 A store knows nothing of workflows: it keeps **turns** (opaque bytes, numbered per execution from 1, chained by
 checksum), **definitions** (opaque bytes by hash, once), the registered **versions** that name them, one small
 **index row** per execution for lists, and **schedules** (opaque bytes by id, each change in place of the one before).
@@ -215,6 +217,14 @@ class Reader(Protocol):
     async def get(self, execution_id: str) -> Listed | None:
         """Return the index row of one execution; None if unknown."""
 
+    async def ended(
+        self, status: str, before_ms: int, *, limit: int = 100, after: tuple[int, int] = (0, 0)
+    ) -> Sequence[Listed]:
+        """Return executions of one status that ended before a time, oldest first.
+
+        ``after`` is ``ended_ms`` and ``number`` of the last row of the page before. Rows that are damaged are left out.
+        """
+
     async def list(self, where: Filter = ..., *, limit: int = 100, before: int | None = None) -> Sequence[Listed]:
         """Return executions, newest first; ``before`` is the ``number`` of the last row of the page before."""
 
@@ -264,6 +274,15 @@ class Store(Reader, Protocol):
 
         Raises:
             StoreError: The outcome is unknown. Nothing more is accepted until ``reopen`` succeeded.
+        """
+
+    async def remove(self, execution_ids: Sequence[str]) -> Sequence[str]:
+        """Remove ended executions with all that only they have, in one transaction, and return those, once durable.
+
+        One that is open, or unknown, is left. Cursors and numbers that were given away are not given away again.
+
+        Raises:
+            StoreError: As for ``append``.
         """
 
     async def reopen(self) -> None:

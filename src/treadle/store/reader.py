@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 APPLICATION_ID: Final = 0x7472646C
 """``trdl``: marks the file as treadle's."""
 
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 """Number of the newest migration; ``PRAGMA user_version`` counts those applied."""
 
 BUSY_MS: Final = 10_000
@@ -115,6 +115,12 @@ class SqliteReader:
     async def schedules(self, schedule_id: str | None = None) -> Sequence[ScheduleRow]:
         """Return one schedule, or all."""
         return await self._read(lambda: self._open_reading().schedules(schedule_id))
+
+    async def ended(
+        self, status: str, before_ms: int, *, limit: int = 100, after: tuple[int, int] = (0, 0)
+    ) -> Sequence[Listed]:
+        """Return executions that ended, oldest first."""
+        return await self._read(lambda: self._open_reading().ended(status, before_ms, limit, after))
 
     async def payloads(self) -> tuple[int, int, int]:
         """Return how many large values are kept apart, their bytes, and the bytes that they take."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,9 +13,10 @@ from treadle.errors import QuarantineError, StoreError
 from treadle.store.chain import first_link, link, seal
 from treadle.store.payloads import CUT, WHOLE, PayloadFault, join, unpack
 from treadle.store.protocol import Filter, Listed, ScheduleRow, StoredTurn, Version
+from treadle.store.removal import highest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _TURNS = """select t.cursor, t.sequence, t.count, t.format, t.events, t.checksum
 from turns t where t.execution = ? and t.sequence > ? order by t.sequence"""
@@ -36,6 +38,8 @@ _LINE = f"""select {_COLUMNS} from executions where workflow_id = ? and key = ? 
 and (is_open or ended_ms is null) order by number limit ?"""  # noqa: S608 - constant columns
 _SCHEDULES = """select schedule_id, definition_hash, spec, progress, checksum from schedules
 where :name is null or schedule_id = :name order by schedule_id"""
+_ENDED = f"""select {_COLUMNS} from executions where status = ? and not is_open and ended_ms < ?
+and (ended_ms, number) > (?, ?) order by ended_ms, number limit ?"""  # noqa: S608 - constant columns
 _NOTHING = 0, b""
 _MOST_CHECKED = 1_000
 _PAYLOAD = "select size, encoding, content from payloads where hash = ?"
@@ -59,6 +63,19 @@ class Reading:
 
     def read(self, execution_id: str, after: int) -> Sequence[StoredTurn]:
         """Return the turns of one execution. The whole chain is checked, but not twice what lies before ``after``."""
+        with self._at_one_time():
+            return self._read(execution_id, after)
+
+    @contextmanager
+    def _at_one_time(self) -> Iterator[None]:
+        """Have several queries see the same: between two of them an execution may be removed."""
+        self._all("begin", ())
+        try:
+            yield
+        finally:
+            self._all("commit", ())
+
+    def _read(self, execution_id: str, after: int) -> Sequence[StoredTurn]:
         row = self.get(execution_id)
         if row is None:
             return []
@@ -92,10 +109,11 @@ class Reading:
     def read_after(self, cursor: int, limit: int) -> Sequence[StoredTurn]:
         """Return turns in commit order."""
         values: dict[bytes, bytes] = {}
-        return [
-            StoredTurn(execution_id, sequence, self._shown(form, events, values), count, last)
-            for last, sequence, count, form, events, execution_id in self._all(_AFTER, (cursor, limit))
-        ]
+        with self._at_one_time():
+            return [
+                StoredTurn(execution_id, sequence, self._shown(form, events, values), count, last)
+                for last, sequence, count, form, events, execution_id in self._all(_AFTER, (cursor, limit))
+            ]
 
     def _shown(self, form: int, events: bytes, values: dict[bytes, bytes]) -> bytes:
         """Return the bytes of a turn; none of one that is damaged, so that those behind it can be read."""
@@ -140,7 +158,10 @@ class Reading:
 
     def head(self) -> int:
         """Return the last cursor."""
-        return int(self._all("select coalesce(max(cursor), 0) from turns", ())[0][0])
+        try:
+            return highest(self._connection)[0]
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot be read: {error}", self._path) from error
 
     def definition(self, definition_hash: str) -> bytes | None:
         """Return a definition."""
@@ -159,6 +180,15 @@ class Reading:
         """Return one index row."""
         found = self._all(_ONE, (execution_id,))
         return _listed(found[0]) if found else None
+
+    def ended(self, status: str, before_ms: int, limit: int, after: tuple[int, int]) -> Sequence[Listed]:
+        """Return index rows of those that ended before a time, oldest first."""
+        while rows := self._all(_ENDED, (status, before_ms, *after, limit)):
+            whole = [one for one in map(_listed, rows) if not one.damage]
+            if whole:
+                return whole
+            after = rows[-1][7], rows[-1][0]
+        return []
 
     def list(self, where: Filter, limit: int, before: int | None) -> Sequence[Listed]:
         """Return index rows, newest first."""

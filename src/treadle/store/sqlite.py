@@ -34,6 +34,7 @@ MIGRATIONS: Final = (
     "0003_keys.sql",
     "0004_schedules.sql",
     "0005_payloads.sql",
+    "0006_removal.sql",
 )
 """In order; there are as many as ``SCHEMA`` says."""
 
@@ -180,6 +181,10 @@ class SqliteStore(SqliteReader):
         job = _Job(asyncio.get_running_loop(), Schedules(rows, removed))
         self._put(job)
         await job.future
+
+    async def remove(self, execution_ids: Sequence[str]) -> Sequence[str]:
+        """Remove ended executions."""
+        return await self._on_writer(lambda: self._open_writer().remove(execution_ids))
 
     async def _on_writer(self, function: Callable[[], _T]) -> _T:
         job = _Job(asyncio.get_running_loop(), (), function)

@@ -14,6 +14,7 @@ from treadle.errors import StoreError
 from treadle.store.chain import first_link, link, seal
 from treadle.store.payloads import CUT, WHOLE, cut, name_of, pack
 from treadle.store.protocol import Answer, Appended, IndexRow, ScheduleRow, Turn, Version
+from treadle.store.removal import highest, remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +26,8 @@ _T = TypeVar("_T")
 _INSERT_TURN = """insert into turns (cursor, execution, sequence, count, format, events, checksum)
 values (?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_EXECUTION = """insert into executions
-(execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags, key)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+(number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags, key)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_EXECUTION = "update executions set status = ?, is_open = ?, ended_ms = ? where number = ?"
 _INSERT_DEFINITION = """insert into definitions (hash, document) values (?, ?)
 on conflict (hash) do update set document = excluded.document where document is not excluded.document"""
@@ -89,7 +90,7 @@ class Writer:
         self._heads: dict[str, _Head] = {}
         self._definitions: set[str] = set()
         self._ended: list[str] = []  # their heads are kept to the end of the transaction, which may have more of them
-        self._cursor: int = connection.execute("select coalesce(max(cursor), 0) from turns").fetchone()[0]
+        self._cursor, self._number = highest(connection)
         self._failure = ""
 
     @property
@@ -112,6 +113,21 @@ class Writer:
             StoreError: As ``write``.
         """
         return self._transaction(lambda: [self._version(version, definition) for version, definition in versions])
+
+    def remove(self, execution_ids: Sequence[str]) -> list[str]:
+        """Remove ended executions in one transaction; return those that are gone, once that is durable.
+
+        Raises:
+            StoreError: As ``write``.
+        """
+        return self._transaction(lambda: self._remove(execution_ids))
+
+    def _remove(self, execution_ids: Sequence[str]) -> list[str]:
+        removed = remove(self._connection, execution_ids, self._cursor, self._number)
+        for name in removed:
+            self._heads.pop(name, None)
+        self._definitions.clear()
+        return removed
 
     def _transaction(self, write: Callable[[], _T]) -> _T:
         if self._failure:
@@ -210,8 +226,9 @@ class Writer:
         self._keep_definition(row.definition_hash, turn.definition)
         values = (turn.execution_id, row.workflow_id, row.definition_hash, row.status, row.is_open)
         more = (row.created_ms, row.ended_ms, json.dumps(row.tags, sort_keys=True), row.key)
-        number = self._connection.execute(_INSERT_EXECUTION, (*values, *more)).lastrowid or 0
-        return _Head(number, 0, first_link(turn.execution_id, row.definition_hash))
+        self._number += 1
+        self._connection.execute(_INSERT_EXECUTION, (self._number, *values, *more))
+        return _Head(self._number, 0, first_link(turn.execution_id, row.definition_hash))
 
     def _keep_definition(self, name: str, document: bytes | None) -> None:
         if document is not None and name not in self._definitions:

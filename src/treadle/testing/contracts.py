@@ -201,6 +201,55 @@ class StoreContract:
 
         self._check(tmp_path, check)
 
+    def test_ended_executions_are_removed_as_a_whole_and_open_ones_never(self, tmp_path: Path) -> None:
+        """What was given away once, a cursor or a number, is not given away again."""
+
+        async def check(store: Store) -> None:
+            def ended(name: str, at: int, status: str = "COMPLETED", definition: str = "h") -> list[Turn]:
+                row = IndexRow(status="RUNNING", workflow_id="w", definition_hash=definition, created_ms=5)
+                last = IndexRow(status=status, is_open=False, ended_ms=at)
+                return [Turn(name, 1, b"[1]", 1, row, b"{}"), Turn(name, 2, b"[22]", 1, last, large=((1, 3),))]
+
+            await store.append([*ended("a", 9), first_turn("open"), *ended("b", 8, definition="of b")])
+            await store.append([*ended("c", 20), *ended("f", 5, status="FAILED"), later_turn("open", 2, b"[22]")])
+            rows = await store.ended("COMPLETED", 20)
+            assert [row.execution_id for row in rows] == ["b", "a"]
+            assert [row.execution_id for row in await store.ended("COMPLETED", 99, limit=1)] == ["b"]
+            after = rows[0].ended_ms or 0, rows[0].number
+            assert [row.execution_id for row in await store.ended("COMPLETED", 99, limit=1, after=after)] == ["a"]
+            assert await store.ended("RUNNING", 99) == []
+
+            (told,) = await store.append(ended("b", 8, definition="of b")[1:])
+            assert told.answer is Answer.DUPLICATE
+            newest = (await store.list())[0].number
+            head = await store.head()
+            assert list(await store.remove(["b", "open", "nobody", "f", "b"])) == ["b", "f"]
+            assert list(await store.remove([])) == []
+            assert [row.execution_id for row in await store.list()] == ["c", "open", "a"]
+            for gone in ("b", "f"):
+                assert await store.get(gone) is None
+                assert list(await store.read(gone)) == []
+            assert {turn.execution_id for turn in await store.read_after(0)} == {"a", "open", "c"}
+            assert [turn.events for turn in await store.read("open")] == [b"[1]", b"[22]"]
+            assert [turn.events for turn in await store.read("c")] == [b"[1]", b"[22]"]
+            assert await store.definition("h") == b"{}"
+            assert await store.definition("of b") is None
+
+            assert await store.head() == head
+            (answer,) = await store.append([first_turn("b")])  # the id is free again, and nothing else is
+            assert answer == Appended(Answer.COMMITTED, head + 1)
+            row = await store.get("b")
+            assert row is not None
+            assert row.number > newest
+            assert [turn.sequence for turn in await store.read("b")] == [1]
+
+            await store.append(ended("b", 8)[1:])
+            await store.remove(["b"])
+            await store.reopen()
+            assert await store.head() == head + 2
+
+        self._check(tmp_path, check)
+
     def test_a_store_that_is_read_again_takes_appends_again(self, tmp_path: Path) -> None:
         """``reopen`` changes nothing of what is committed."""
 

@@ -52,6 +52,10 @@ class BlockingStore:
         """Write versions."""
         return self._do(self._inner.register(versions))
 
+    async def remove(self, execution_ids: Sequence[str]) -> Sequence[str]:
+        """Remove ended executions."""
+        return self._do(self._inner.remove(execution_ids))
+
     async def reopen(self) -> None:
         """Read again what is true."""
         self._do(self._inner.reopen())
@@ -79,6 +83,12 @@ class BlockingStore:
     async def get(self, execution_id: str) -> Listed | None:
         """Return one index row."""
         return self._do(self._inner.get(execution_id))
+
+    async def ended(
+        self, status: str, before_ms: int, *, limit: int = 100, after: tuple[int, int] = (0, 0)
+    ) -> Sequence[Listed]:
+        """Return executions that ended."""
+        return self._do(self._inner.ended(status, before_ms, limit=limit, after=after))
 
     async def list(
         self, where: Filter = EVERYTHING, *, limit: int = 100, before: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import uuid
 from datetime import timedelta
@@ -18,6 +19,7 @@ from treadle.drivers.local.reads import LogReads
 from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.remote import RemoteCommands
 from treadle.drivers.local.resident import Resident
+from treadle.drivers.local.retention import Retention
 from treadle.drivers.local.scheduler import Scheduler
 from treadle.drivers.local.turns import TurnLoop
 from treadle.drivers.local.vault import Vault
@@ -42,7 +44,7 @@ from treadle.store.protocol import Filter
 from treadle.values import PayloadError, decode_payload, encode_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from msgspec import Raw
 
@@ -62,6 +64,7 @@ class LocalDriver(LogReads):
         registry: Actions by name.
         max_concurrent_steps: Slots of the whole engine.
         settings: Limits and periods.
+        keep: By status, how long an execution is kept after its end, in milliseconds; others are kept for ever.
         secrets: Knows the secrets that parameters name; None where nobody does.
         clock: The engine's time; None for that of the host.
         draw: Gives the random numbers in [0, 1) of jitter.
@@ -74,6 +77,7 @@ class LocalDriver(LogReads):
         *,
         max_concurrent_steps: int,
         settings: Settings,
+        keep: Mapping[str, int] | None = None,
         secrets: SecretProvider | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
@@ -98,6 +102,7 @@ class LocalDriver(LogReads):
         self._children = Children(self, self.catalog, self._turns, settings)
         self._scheduler = Scheduler(store, self._plans, self, settings, self._clock)
         self._turns.onlooker = _Onlooker(self._lines, self._children, self._scheduler)
+        self._retention = Retention(store, self._turns.residents, settings, self._clock, keep or {})
         inbox = Inbox(store.path, max_bytes=settings.max_payload_bytes)
         self._remote = RemoteCommands(inbox, self, settings) if store.path else None
         self._recovers_all = False
@@ -124,6 +129,7 @@ class LocalDriver(LogReads):
             await self.close(timedelta(0))
             raise
         self._turns.admit()
+        self._retention.start()
 
     async def close(self, grace: timedelta) -> None:
         """Drain, interrupt, close. A forked child's copy is only let go of: everything in it is the parent's."""
@@ -135,6 +141,7 @@ class LocalDriver(LogReads):
             await self._scheduler.stop()
             await self._children.stop()
             await self._lines.stop()
+            await self._retention.stop()
             await self._turns.stop(grace)
         finally:
             self._feed.close()
@@ -256,7 +263,8 @@ class LocalDriver(LogReads):
         residents = self._turns.residents
         known = residents.get(order.execution_id)
         if known is None and not order.has_new_id and await self._log.get(order.execution_id) is not None:
-            known = await residents.loaded(order.execution_id)
+            with contextlib.suppress(NotFoundError):  # it had ended, and was removed meanwhile
+                known = await residents.loaded(order.execution_id)
         return known or residents.get(order.execution_id)
 
     async def _start_again(self, known: Resident, order: Order, name: str) -> str:
@@ -324,6 +332,11 @@ class LocalDriver(LogReads):
         request = request or uuid.uuid4().hex
         asked = CancelExecutionRequested(reason=reason, request=request, at_once=at_once, at=resident.now_ms())
         return await self._turns.ask(resident, asked)
+
+    async def prune(self, keep: Mapping[str, int], *, is_dry: bool) -> Sequence[str]:
+        """Remove executions that ended long enough ago."""
+        self._turns.check_lives()
+        return await self._retention.sweep(keep, is_dry=is_dry)
 
     async def retry(
         self, execution_id: str, request: str = "", *, new_key: bool = False, by_parent: bool = False

@@ -13,7 +13,7 @@ from treadle.settings import Settings
 if TYPE_CHECKING:
     from treadle.machine import State
     from treadle.model import Workflow
-    from treadle.store.protocol import Reader
+    from treadle.store.protocol import Listed, Reader
 
 
 class Definition(NamedTuple):
@@ -109,12 +109,23 @@ async def load(store: Reader, plans: Plans, execution_id: str) -> Loaded | None:
     row = await store.get(execution_id)
     if row is None:
         return None
-    plan = await plans.read(row.definition_hash, execution_id)
-    turns = await store.read(execution_id)
+    try:
+        return await _load(store, plans, row)
+    except QuarantineError:
+        if not row.is_open and await store.get(execution_id) is None:
+            return None  # it was removed meanwhile
+        raise
+
+
+async def _load(store: Reader, plans: Plans, row: Listed) -> Loaded | None:
+    plan = await plans.read(row.definition_hash, row.execution_id)
+    turns = await store.read(row.execution_id)
+    if not turns:
+        return None
     try:
         recorded = [decode_events(turn.events) for turn in turns]
         migrated = [one.definition_hash for turn in recorded for one in turn if type(one) is ExecutionMigrated]
-        state = fold(plan, recorded, {name: await plans.read(name, execution_id) for name in migrated})
+        state = fold(plan, recorded, {name: await plans.read(name, row.execution_id) for name in migrated})
     except ReplayError as error:
-        raise QuarantineError(str(error), store.path, execution_id) from error
+        raise QuarantineError(str(error), store.path, row.execution_id) from error
     return Loaded(state, len(turns))

@@ -68,7 +68,7 @@ class Residents:
     def __iter__(self) -> Iterator[Resident]:
         return iter(self._here.values())
 
-    def __contains__(self, execution_id: str) -> bool:
+    def __contains__(self, execution_id: object) -> bool:
         return execution_id in self._here or execution_id in self._away
 
     def get(self, execution_id: str) -> Resident | None:

@@ -104,6 +104,8 @@ class _PastOfOne(_Past):
             self._sequence = turn.sequence
             for event in self.take(turn):
                 yield event
+        if not turns and await self._store.get(self._execution_id) is None:
+            self.has_ended = True  # and was removed
         if turns:  # also where its last event was seen before, by a reader who comes back with a cursor
             self.has_ended = describe(turns[-1])[-1].kind in LAST_KINDS
 
