@@ -31,7 +31,7 @@ from treadle.arguments import (
     check_statuses,
     check_tags,
 )
-from treadle.definition import load_workflow, load_workflows
+from treadle.definition import load_workflow, load_workflows, to_document
 from treadle.drivers.local import LocalDriver
 from treadle.drivers.protocol import Fork, Order
 from treadle.errors import TreadleError, ValidationError
@@ -426,6 +426,25 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             ValidationError: The answer is no JSON, or breaks the node's ``schema``; nothing changed.
         """
         return await self._driver.submit(execution_id, step, check_payload(data, "answer", self.settings))
+
+    async def import_execution(self, document: Mapping[str, JsonValue] | str | bytes, *, go_on: bool = True) -> str:
+        """Take in an execution that ``export_execution`` gave, here or elsewhere, and return its id once it is durable.
+
+        It keeps its id, its history and its workflow. One that is open goes on here: an attempt that was in flight runs
+        again under the next number, with the same idempotency key. See to it that it does not go on elsewhere too.
+
+        Args:
+            document: The document, or its JSON text.
+            go_on: False leaves an open one to the next opening, or to the verb that names it first.
+
+        Raises:
+            ConflictError: Its id is taken, or its key by another one that is open.
+            ValidationError: It is no exported execution, of a later version, or damaged; nothing was written.
+            StoreError: The log takes no work now.
+        """
+        return await self._driver.import_execution(
+            document, lambda workflow: load_workflow(to_document(workflow)), goes_on=go_on
+        )
 
     async def prune_executions(
         self, older_than: Duration, statuses: Sequence[str] = (), *, dry_run: bool = False

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ExecutionStatus,
         ExecutionSummary,
         HistoryEvent,
+        JsonValue,
         Workflow,
         WorkflowVersion,
     )
@@ -114,6 +115,18 @@ class StateManager:
         if not found:
             raise NotFoundError("schedule", schedule_id)
         return found[0]
+
+    async def export_execution(self, execution_id: str) -> dict[str, JsonValue]:
+        """Return all that is recorded of one execution, with its workflow, as one JSON document.
+
+        ``WorkflowEngine.import_execution`` takes it, and checks every turn, however it was written as JSON in between.
+        Secrets are in it by name only.
+
+        Raises:
+            NotFoundError: No such execution.
+            QuarantineError: Its log is damaged.
+        """
+        return await self._reads.export(execution_id)
 
     async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
         """Return every event of one execution, in order.

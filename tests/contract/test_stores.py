@@ -443,7 +443,9 @@ async def test_a_file_without_schedules_is_brought_up_to_date_and_keeps_what_it_
     await store.append([first("a")])
     await store.close()
     with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as file:
-        file.execute("drop table schedules")
+        for table in ("schedules", "payloads", "payload_uses", "marks"):
+            file.execute(f"drop table {table}")
+        file.execute("drop index executions_ended")
         file.execute(f"pragma user_version = {MIGRATIONS.index('0004_schedules.sql')}")
     reader = SqliteReader(place)
     with pytest.raises(StoreError, match="older treadle; open it once with an engine"):

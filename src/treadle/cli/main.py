@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from treadle import __version__, bridge
-from treadle.cli import definitions, executions, files, pruning, record, registry, running, schedules
+from treadle.cli import definitions, executions, files, pruning, record, registry, running, schedules, transfer
 
 HELP: Final = (
     "Run workflows durably, and look at what ran.\n\n"
@@ -54,6 +54,8 @@ app.command()(definitions.validate)
 app.command()(definitions.graph)
 app.command()(files.doctor)
 app.command()(pruning.prune)
+app.command()(transfer.export)
+app.command("import")(transfer.import_)
 app.command()(record.record)
 app.add_typer(schedules.app, name="schedule")
 

@@ -9,10 +9,17 @@ from msgspec import Raw, Struct
 from treadle.model import OnConflict, Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from datetime import timedelta
 
-    from treadle.model import ExecutionState, ExecutionStatus, ExecutionSummary, HistoryEvent, WorkflowVersion
+    from treadle.model import (
+        ExecutionState,
+        ExecutionStatus,
+        ExecutionSummary,
+        HistoryEvent,
+        JsonValue,
+        WorkflowVersion,
+    )
     from treadle.schedules import Schedule, Spec
 
 
@@ -130,6 +137,9 @@ class Reads(Protocol):
 
     async def list_schedules(self, schedule_id: str | None = None) -> list[Schedule]:
         """Return the schedule of that id (empty: there is none), or (None) all of them in order of their ids."""
+
+    async def export(self, execution_id: str) -> dict[str, JsonValue]:
+        """Return all that is recorded of one execution as a JSON document."""
 
     async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
         """Return all events of one execution."""
@@ -264,6 +274,18 @@ class Driver(Reads, Protocol):
 
     async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:
         """Return the state once the execution has ended or (unless ``until_ended``) rests in PAUSED."""
+
+    async def import_execution(
+        self, document: Mapping[str, JsonValue] | str | bytes, check: Callable[[Workflow], object], *, goes_on: bool
+    ) -> str:
+        """Write what ``export`` gave; return its id once that is durable. Go on with it if it is open and ``goes_on``.
+
+        ``check`` raises for a workflow that is not valid.
+
+        Raises:
+            ConflictError: Its id is taken.
+            ValidationError: The document is damaged, or of a later version.
+        """
 
     async def prune(self, keep: Mapping[str, int], *, is_dry: bool) -> Sequence[str]:
         """Remove executions that ended longer ago than ``keep`` says, by status, in milliseconds; return their ids.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from treadle.drivers.local import transfer
 from treadle.drivers.local.catalog import register
 from treadle.drivers.local.children import Children
 from treadle.drivers.local.clock import Clock
@@ -21,6 +22,7 @@ from treadle.drivers.local.remote import RemoteCommands
 from treadle.drivers.local.resident import Resident
 from treadle.drivers.local.retention import Retention
 from treadle.drivers.local.scheduler import Scheduler
+from treadle.drivers.local.transfer import Imports
 from treadle.drivers.local.turns import TurnLoop
 from treadle.drivers.local.vault import Vault
 from treadle.drivers.protocol import Order
@@ -102,7 +104,10 @@ class LocalDriver(LogReads):
         self._children = Children(self, self.catalog, self._turns, settings)
         self._scheduler = Scheduler(store, self._plans, self, settings, self._clock)
         self._turns.onlooker = _Onlooker(self._lines, self._children, self._scheduler)
-        self._retention = Retention(store, self._turns.residents, settings, self._clock, keep or {})
+        self._retention = Retention(
+            store, self._turns.residents, settings, self._clock, keep or {}, doubt=self._turns.doubt
+        )
+        self._imports = Imports(store, settings, self._clock)
         inbox = Inbox(store.path, max_bytes=settings.max_payload_bytes)
         self._remote = RemoteCommands(inbox, self, settings) if store.path else None
         self._recovers_all = False
@@ -198,6 +203,8 @@ class LocalDriver(LogReads):
     async def start(self, order: Order) -> str:
         """Create and begin an execution."""
         self._check_takes_work()
+        if order.execution_id in self._imports.names:
+            raise ConflictError(f"execution {order.execution_id!r} is being imported", order.execution_id)
         definition = self._plans.define(order.workflow)
         async with self._lines.hold(order.workflow.id, order.key):
             known = await self._known(order)
@@ -332,6 +339,22 @@ class LocalDriver(LogReads):
         request = request or uuid.uuid4().hex
         asked = CancelExecutionRequested(reason=reason, request=request, at_once=at_once, at=resident.now_ms())
         return await self._turns.ask(resident, asked)
+
+    async def import_execution(
+        self, document: Mapping[str, JsonValue] | str | bytes, check: Callable[[Workflow], object], *, goes_on: bool
+    ) -> str:
+        """Write an exported execution into the log."""
+        self._check_takes_work()
+        found = transfer.read(document, check, self._settings)
+        try:
+            await self._imports.write(found, self._turns.residents)
+        except StoreError as error:
+            self._turns.doubt(error)
+            raise
+        self._feed.lapse()  # those who watch read it from the log
+        if goes_on:
+            await self._turns.residents.take_up(found.execution_id)
+        return found.execution_id
 
     async def prune(self, keep: Mapping[str, int], *, is_dry: bool) -> Sequence[str]:
         """Remove executions that ended long enough ago."""

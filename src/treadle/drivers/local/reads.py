@@ -6,6 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from treadle.drivers.local import transfer
 from treadle.drivers.local.catalog import Catalog
 from treadle.drivers.local.entries import read_entry
 from treadle.drivers.local.recovery import Plans, load
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from treadle.feed import Source
-    from treadle.model import ExecutionState, HistoryEvent, Workflow, WorkflowVersion
+    from treadle.model import ExecutionState, HistoryEvent, JsonValue, Workflow, WorkflowVersion
     from treadle.schedules import Schedule
     from treadle.store.protocol import Listed, Reader
 
@@ -58,6 +59,10 @@ class LogReads:
         if row is None:
             raise NotFoundError("execution", execution_id)
         return (await self._plans.read(row.definition_hash, execution_id)).workflow
+
+    async def export(self, execution_id: str) -> dict[str, JsonValue]:
+        """Return one execution as a document."""
+        return await transfer.export(self._store, self._plans, execution_id)
 
     async def versions(self, workflow_id: str = "") -> list[WorkflowVersion]:
         """Return registered versions."""

@@ -6,14 +6,13 @@ One that is open is never touched. A child (``<parent>/<step>``) goes no earlier
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
 from treadle.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Container, Mapping
+    from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 
     from treadle.drivers.local.clock import Clock
     from treadle.settings import Settings
@@ -38,6 +37,7 @@ class Retention:
         clock: The engine's time.
         keep: By status, how many milliseconds after its end an execution is removed; a status that is not there is
             kept for ever.
+        doubt: Told when the log could not be written.
     """
 
     def __init__(
@@ -47,12 +47,15 @@ class Retention:
         settings: Settings,
         clock: Clock,
         keep: Mapping[str, int],
+        *,
+        doubt: Callable[[StoreError], None],
     ) -> None:
         self._store = store
         self._residents = residents
         self._settings = settings
         self._clock = clock
         self._keep = dict(keep)
+        self._doubt = doubt
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -73,8 +76,6 @@ class Retention:
                 removed = await self.sweep(self._keep, rest=_REST)
             except StoreError as error:
                 _logger.warning("old executions could not be removed; it is tried again: %s", error)
-                with contextlib.suppress(StoreError):
-                    await self._store.reopen()
             except Exception:
                 _logger.exception("old executions could not be removed; it is tried again")
             else:
@@ -100,9 +101,16 @@ class Retention:
             # Without an age everything that has ended is old, also what ended in this very millisecond.
             async for batch in self._old(status, now - kept_ms if kept_ms else _ALL):
                 began = loop.time()
-                removed += batch if is_dry else await self._store.remove(batch)
+                removed += batch if is_dry else await self._remove(batch)
                 await asyncio.sleep((loop.time() - began) * rest)
         return removed
+
+    async def _remove(self, batch: Sequence[str]) -> Sequence[str]:
+        try:
+            return await self._store.remove(batch)
+        except StoreError as error:
+            self._doubt(error)
+            raise
 
     async def _old(self, status: str, before_ms: int) -> AsyncIterator[list[str]]:
         after = (0, 0)
