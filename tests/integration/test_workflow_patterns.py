@@ -29,10 +29,12 @@ class Work:
         self.done: list[str] = []
         self.held: dict[str, asyncio.Event] = {}
         self.most = 0
+        self._moved = asyncio.Event()
 
     async def do(self, value: Any = None, *, context: StepContext) -> Any:
         step = context.step
         self.began.append(step)
+        self._moved.set()
         self.most = max(self.most, len(self.began) - len(self.done))
         if step in self.held:
             await self.held[step].wait()
@@ -49,7 +51,8 @@ class Work:
 
     async def has_begun(self, *steps: str) -> None:
         while not set(steps) <= set(self.began):
-            await asyncio.sleep(0)
+            self._moved.clear()
+            await self._moved.wait()
 
 
 @pytest.fixture
@@ -251,7 +254,12 @@ async def test_wcp_12_multiple_instances_without_synchronization(work: Work) -> 
 
 
 async def test_wcp_13_multiple_instances_with_design_time_knowledge(work: Work) -> None:
-    each = {"id": "m", "type": "map", "items": ["a", "b", "c"], "body": body([do("t", parameters={"value": "${item}"})])}
+    each = {
+        "id": "m",
+        "type": "map",
+        "items": ["a", "b", "c"],
+        "body": body([do("t", parameters={"value": "${item}"})]),
+    }
     assert (await run(work, flow([each]))).output == ["a", "b", "c"]
 
 
