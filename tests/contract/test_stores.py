@@ -446,6 +446,8 @@ async def test_a_file_without_schedules_is_brought_up_to_date_and_keeps_what_it_
         for table in ("schedules", "payloads", "payload_uses", "marks"):
             file.execute(f"drop table {table}")
         file.execute("drop index executions_ended")
+        for later in ("table tags", "trigger tags_kept", "trigger tags_dropped", "index executions_status"):
+            file.execute(f"drop {later}")
         file.execute(f"pragma user_version = {MIGRATIONS.index('0004_schedules.sql')}")
     reader = SqliteReader(place)
     with pytest.raises(StoreError, match="older treadle; open it once with an engine"):

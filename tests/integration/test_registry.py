@@ -305,7 +305,7 @@ async def test_after_a_registration_that_could_not_be_written_the_engine_goes_on
 async def test_a_file_of_the_first_schema_is_brought_up_to_date_and_its_executions_go_on(tmp_path: Path) -> None:
     path = tmp_path / "t.db"
     async with engine_on(path) as engine:
-        await engine.run_workflow(order("v"), execution_id="old")
+        await engine.run_workflow(order("v"), execution_id="old", tags={"a": "1"})
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as new:
         rows = {name: new.execute(f"select * from {name}").fetchall() for name in ("definitions", "turns")}
         listed = new.execute(
@@ -325,5 +325,6 @@ async def test_a_file_of_the_first_schema_is_brought_up_to_date_and_its_executio
     async with engine_on(path, workflows=[order("new")]) as engine:
         state = await engine.get_execution_state("old")
         assert (state.status, state.output) == (ExecutionStatus.COMPLETED, "v")
+        assert [one.execution_id for one in (await engine.list_executions(tags={"a": "1"}))[0]] == ["old"]
         assert (await engine.run_workflow(WorkflowRef("order"))).output == "new"
     assert (await treadle.diagnose(path)).is_whole

@@ -167,6 +167,10 @@ class MemoryStore:
         rows = [row for row in reversed(self._listed.values()) if _matches(row, where)]
         return [row for row in rows if before is None or row.number < before][:limit]
 
+    async def count(self, where: Filter = EVERYTHING) -> int:
+        """Return how many rows pass a filter."""
+        return sum(_matches(row, where) for row in self._listed.values())
+
     async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
         """Return the open executions that have a key, oldest first."""
         return [
@@ -182,4 +186,19 @@ def _matches(row: Listed, where: Filter) -> bool:
         and (not where.workflow_id or row.workflow_id == where.workflow_id)
         and (where.is_open is None or row.is_open == where.is_open)
         and all(row.tags.get(name) == value for name, value in where.tags.items())
+        and where.key in ("", row.key)
+        and row.execution_id.startswith(where.id_prefix)
+        and (not where.text or _has_text(row, where.text))
+        and (where.created_from_ms is None or row.created_ms >= where.created_from_ms)
+        and (where.created_before_ms is None or row.created_ms < where.created_before_ms)
     )
+
+
+def _has_text(row: Listed, text: str) -> bool:
+    words = (row.execution_id, *row.tags, *row.tags.values())
+    return any(_lowered(text) in _lowered(word) for word in words)
+
+
+def _lowered(text: str) -> bytes:
+    """Return text with its ASCII letters in lower case, and no others."""
+    return text.encode(errors="surrogatepass").lower()

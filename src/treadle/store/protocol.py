@@ -148,12 +148,22 @@ class Filter(Struct, frozen=True):
         workflow_id: Exactly this; ``""`` for all.
         tags: Each of these, by name and value.
         is_open: Only those open (True) or ended (False); None for both.
+        key: Exactly this; ``""`` for all.
+        id_prefix: What their ids begin with.
+        text: Somewhere in the id, or in the name or value of a tag; ASCII letters match in either case.
+        created_from_ms: Not before this; None for no bound.
+        created_before_ms: Before this; None for no bound.
     """
 
     statuses: tuple[str, ...] = ()
     workflow_id: str = ""
     tags: dict[str, str] = {}
     is_open: bool | None = None
+    key: str = ""
+    id_prefix: str = ""
+    text: str = ""
+    created_from_ms: int | None = None
+    created_before_ms: int | None = None
 
 
 EVERYTHING: Final = Filter()
@@ -227,6 +237,9 @@ class Reader(Protocol):
 
     async def list(self, where: Filter = ..., *, limit: int = 100, before: int | None = None) -> Sequence[Listed]:
         """Return executions, newest first; ``before`` is the ``number`` of the last row of the page before."""
+
+    async def count(self, where: Filter = ...) -> int:
+        """Return how many executions pass a filter."""
 
     async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
         """Return the open executions of a workflow that have a key, oldest first; None for all of them."""

@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 APPLICATION_ID: Final = 0x7472646C
 """``trdl``: marks the file as treadle's."""
 
-SCHEMA: Final = 6
+SCHEMA: Final = 7
 """Number of the newest migration; ``PRAGMA user_version`` counts those applied."""
 
 BUSY_MS: Final = 10_000
@@ -107,6 +107,10 @@ class SqliteReader:
     ) -> Sequence[Listed]:
         """Return index rows, newest first."""
         return await self._read(lambda: self._open_reading().list(where, limit, before))
+
+    async def count(self, where: Filter = EVERYTHING) -> int:
+        """Return how many rows pass a filter."""
+        return await self._read(lambda: self._open_reading().count(where))
 
     async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
         """Return the open executions that have a key, oldest first."""

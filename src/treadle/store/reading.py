@@ -14,6 +14,7 @@ from treadle.store.chain import first_link, link, seal
 from treadle.store.payloads import CUT, WHOLE, PayloadFault, join, unpack
 from treadle.store.protocol import Filter, Listed, ScheduleRow, StoredTurn, Version
 from treadle.store.removal import highest
+from treadle.store.selecting import COUNT_TAG, IS_OPEN, RARE, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,18 +25,11 @@ _AFTER = """select t.cursor, t.sequence, t.count, t.format, t.events, e.executio
 from turns t join executions e on e.number = t.execution where t.cursor > ? order by t.cursor limit ?"""
 _COLUMNS = "number, execution_id, workflow_id, definition_hash, status, is_open, created_ms, ended_ms, tags, key"
 _ONE = f"select {_COLUMNS} from executions where execution_id = ?"  # noqa: S608 - constant columns
-_LIST = f"""select {_COLUMNS} from executions where (:before is null or number < :before)
-and (:workflow = '' or workflow_id = :workflow) and (:open is null or (is_open or ended_ms is null) = :open)
-and (:statuses = '[]' or status in (select value from json_each(:statuses)))
-and not exists (select 1 from json_each(:tags) wanted where not exists
-  (select 1 from json_each(iif(json_valid(executions.tags), executions.tags, 'null')) has
-   where has.key = wanted.key and has.value = wanted.value))
-order by number desc limit :limit"""  # noqa: S608 - constant columns
 _VERSION = "select workflow_id, definition_hash, label, registered_ms from versions"
 _VERSIONS = f"{_VERSION} order by workflow_id, place desc"
 _VERSIONS_OF = f"{_VERSION} where workflow_id = ? order by place desc"
 _LINE = f"""select {_COLUMNS} from executions where workflow_id = ? and key = ? and key != ''
-and (is_open or ended_ms is null) order by number limit ?"""  # noqa: S608 - constant columns
+and {IS_OPEN} order by number limit ?"""  # noqa: S608 - constant columns
 _SCHEDULES = """select schedule_id, definition_hash, spec, progress, checksum from schedules
 where :name is null or schedule_id = :name order by schedule_id"""
 _ENDED = f"""select {_COLUMNS} from executions where status = ? and not is_open and ended_ms < ?
@@ -192,15 +186,19 @@ class Reading:
 
     def list(self, where: Filter, limit: int, before: int | None) -> Sequence[Listed]:
         """Return index rows, newest first."""
-        values = {
-            "before": before,
-            "workflow": where.workflow_id,
-            "open": where.is_open,
-            "statuses": json.dumps(where.statuses),
-            "tags": json.dumps(where.tags),
-            "limit": limit,
-        }
-        return [_listed(row) for row in self._all(_LIST, values)]
+        condition, values = select(where, before, self._count_tag)
+        query = f"select {_COLUMNS} from executions where {condition} order by number desc limit ?"  # noqa: S608 - constants
+        return [_listed(row) for row in self._all(query, (*values, limit))]
+
+    def count(self, where: Filter) -> int:
+        """Return how many rows pass a filter."""
+        condition, values = select(where, None, self._count_tag)
+        found = self._all(f"select count(*) from executions where {condition}", values)  # noqa: S608 - constants
+        return int(found[0][0]) if found else 0
+
+    def _count_tag(self, name: str, value: str) -> int:
+        found = self._all(COUNT_TAG, (name, value, RARE))
+        return int(found[0][0]) if found else 0
 
     def line(self, workflow_id: str, key: str, limit: int | None) -> Sequence[Listed]:
         """Return the open executions that have a key, oldest first."""

@@ -35,6 +35,7 @@ MIGRATIONS: Final = (
     "0004_schedules.sql",
     "0005_payloads.sql",
     "0006_removal.sql",
+    "0007_search.sql",
 )
 """In order; there are as many as ``SCHEMA`` says."""
 

@@ -188,8 +188,11 @@ class StoreContract:
 
             assert await ids() == ["c", "b", "a"]
             assert await ids(Filter(is_open=True)) == ["c", "a"]
+            assert await ids(Filter(is_open=False)) == ["b"]
             assert await ids(Filter(statuses=("COMPLETED",))) == ["b"]
             assert await ids(Filter(tags={"k": "v"})) == ["c", "a"]
+            assert await ids(Filter(tags={"k": "v", "m": "n"})) == ["c"]
+            assert await ids(Filter(tags={"k": "v", "m": "x"})) == []
             assert await ids(Filter(workflow_id="other")) == []
             page = await store.list(limit=2)
             assert await ids(limit=2, before=page[-1].number) == ["a"]
@@ -331,5 +334,41 @@ class StoreContract:
             await asyncio.gather(*(one for pair in zip(puts, turns, strict=True) for one in pair))
             assert [row.progress for row in await store.schedules()] == [b"19"]
             assert await store.head() == 20
+
+        self._check(tmp_path, check)
+
+    def test_a_search_finds_by_key_prefix_text_and_time(self, tmp_path: Path) -> None:
+        """Text matches anywhere in an id or a tag, ASCII letters in either case, and no character is a wild card."""
+
+        async def check(store: Store) -> None:
+            tags: dict[str, dict[str, str]] = {
+                "order-1": {"Tenant": "ACME 100%"},
+                "order-2": {},
+                "Pay_1": {"x": "order-9"},
+            }
+            rows = [IndexRow(status="RUNNING", created_ms=n, tags=tags[name]) for n, name in enumerate(tags)]
+            turns = [Turn(name, 1, b"[1]", 1, row, b"{}") for name, row in zip(tags, rows, strict=True)]
+            await store.append([*turns, first_turn("payä", key="k")])
+
+            async def found(**where: Any) -> list[str]:  # noqa: ANN401 - fields of the filter
+                names = [row.execution_id for row in await store.list(Filter(**where))]
+                assert await store.count(Filter(**where)) == len(names)
+                return names
+
+            assert await found() == ["payä", "Pay_1", "order-2", "order-1"]
+            assert await found(id_prefix="order-") == ["order-2", "order-1"]
+            assert await found(id_prefix="order-2x") == []
+            assert await found(id_prefix="pay") == ["payä"]
+            assert await found(text="ORDER-") == ["Pay_1", "order-2", "order-1"]
+            assert await found(text="acme") == ["order-1"]
+            assert await found(text="tenant") == ["order-1"]
+            assert await found(text="%") == ["order-1"]
+            assert await found(text="y_") == ["Pay_1"]
+            assert await found(text="Ä") == []
+            assert await found(text="\\") == []
+            assert await found(key="k") == ["payä"]
+            assert await found(created_from_ms=1, created_before_ms=2) == ["order-2"]
+            assert await found(created_from_ms=2, text="order") == ["Pay_1"]
+            assert await found(text="order", workflow_id="w") == []
 
         self._check(tmp_path, check)

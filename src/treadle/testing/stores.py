@@ -96,6 +96,10 @@ class BlockingStore:
         """Return index rows."""
         return self._do(self._inner.list(where, limit=limit, before=before))
 
+    async def count(self, where: Filter = EVERYTHING) -> int:
+        """Return how many executions pass a filter."""
+        return self._do(self._inner.count(where))
+
     async def line(self, workflow_id: str, key: str, *, limit: int | None = None) -> Sequence[Listed]:
         """Return the open executions that have a key."""
         return self._do(self._inner.line(workflow_id, key, limit=limit))
