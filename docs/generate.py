@@ -38,8 +38,12 @@ STATES: Final = (
     model.ExecutionSummary,
     model.HistoryEvent,
     Schedule,
+    model.ExecutionFilter,
+    model.BulkResult,
+    model.WorkflowVersion,
+    model.WorkflowRef,
 )
-ENUMS: Final = (model.ExecutionStatus, model.StepStatus)
+ENUMS: Final = (model.ExecutionStatus, model.StepStatus, model.OnConflict)
 
 
 _EVENTS: Final = """\
@@ -48,8 +52,8 @@ The log of an execution is a list of these facts, and its state is a fold over i
 its own fields, and `data` holds the rest. A field is only ever added, with a default."""
 
 _STATES: Final = """\
-What `get_execution_state`, `wait`, `run_workflow`, `list_executions`, `history`, `watch` and `list_schedules` give. All
-are snapshots: they do not change."""
+What `get_execution_state`, `wait`, `run_workflow`, `list_executions`, `history`, `watch` and `list_schedules` give, and
+what lists, bulk verbs and the registry take and give. All are snapshots: they do not change."""
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         validate,
     )
     from treadle.diagnosis import Diagnosis, Finding, diagnose
+    from treadle.durations import parse_duration
     from treadle.engine import WorkflowEngine, run_sync
     from treadle.errors import (
         AgentExecutionError,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from treadle.model import (
+        BulkResult,
+        ExecutionFilter,
         ExecutionState,
         ExecutionStatus,
         ExecutionSummary,
@@ -79,6 +82,7 @@ _HOMES = {
         "validate",
     ),
     "treadle.diagnosis": ("Diagnosis", "Finding", "diagnose"),
+    "treadle.durations": ("parse_duration",),
     "treadle.engine": ("WorkflowEngine", "run_sync"),
     "treadle.errors": (
         "AgentExecutionError",
@@ -96,6 +100,8 @@ _HOMES = {
         "ValidationError",
     ),
     "treadle.model": (
+        "BulkResult",
+        "ExecutionFilter",
         "ExecutionState",
         "ExecutionStatus",
         "ExecutionSummary",
@@ -120,10 +126,12 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "GIVEN",
     "AgentExecutionError",
+    "BulkResult",
     "Client",
     "ConflictError",
     "Diagnosis",
     "EnvironmentSecrets",
+    "ExecutionFilter",
     "ExecutionState",
     "ExecutionStatus",
     "ExecutionSummary",
@@ -164,6 +172,7 @@ __all__ = [
     "find_node",
     "load_workflow",
     "load_workflows",
+    "parse_duration",
     "read_json",
     "retry_policy",
     "run_sync",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from treadle.durations import parse_duration, parse_time
 from treadle.errors import ValidationError
-from treadle.model import ExecutionStatus, OnConflict
+from treadle.model import ExecutionFilter, ExecutionStatus, OnConflict
 from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ TEXT_CHARS: Final = 1_024
 MOST_TAGS: Final = 64
 LARGEST_NUMBER: Final = 2**53
 """Of a priority, a page, a cursor: what every reader of JSON can hold."""
+
+_FILTER_FIELDS: Final = ExecutionFilter.__struct_fields__
 
 LONGEST_SECONDS: Final = 100 * 366 * 86_400
 
@@ -189,6 +191,47 @@ def check_age(given: object, what: str) -> int:
         return parse_duration(given)
     except ValidationError as error:
         raise ValidationError(f"{what}: {error}") from None
+
+
+def check_where(given: object) -> ExecutionFilter:
+    """Return a filter, given as one or as a dict of its fields; None for none."""
+    if isinstance(given, ExecutionFilter):
+        given = {name: getattr(given, name) for name in _FILTER_FIELDS}
+    if given is None or given == {}:
+        return ExecutionFilter()
+    if not isinstance(given, Mapping):
+        raise ValidationError(f"where is an ExecutionFilter or a dict of its fields, not {_shown(given)}")
+    for name in given:
+        if name not in _FILTER_FIELDS:
+            raise ValidationError(f"a filter has no field {_shown(name)}; it has {', '.join(_FILTER_FIELDS)}")
+    return ExecutionFilter(
+        workflow_id=check_text(given.get("workflow_id", ""), "workflow_id"),
+        statuses=check_statuses(given.get("statuses", ())),
+        tags=check_tags(given.get("tags")),
+        key=check_text(given.get("key", ""), "key"),
+        id_prefix=check_text(given.get("id_prefix", ""), "id_prefix"),
+        search=check_text(given.get("search", ""), "search"),
+        created_after=_check_moment(given.get("created_after"), "created_after"),
+        created_before=_check_moment(given.get("created_before"), "created_before"),
+    )
+
+
+def check_where_for(verb: str, given: object) -> ExecutionFilter:
+    """Return the filter of a verb that changes what it shows; one that shows everything is refused."""
+    where = check_where(given)
+    if where == ExecutionFilter():
+        fields = ", ".join(_FILTER_FIELDS)
+        raise ValidationError(f"say which executions to {verb}: an empty filter is all of them; it has {fields}")
+    return where
+
+
+def _check_moment(given: object, what: str) -> datetime | None:
+    if given is None or (isinstance(given, datetime) and given.utcoffset() is not None):
+        return given
+    at = parse_time(given) if isinstance(given, str) else None
+    if at is None:
+        raise ValidationError(f"{what} is a datetime with its zone, not {_shown(given)}")
+    return datetime.fromtimestamp(at / 1000, UTC)
 
 
 def check_input(workflow: Workflow, given: object, settings: Settings) -> Raw:

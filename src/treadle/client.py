@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 from msgspec import Raw
 
-from treadle.arguments import check_duration, check_id, check_object, check_payload, check_reason
+from treadle.arguments import (
+    check_duration,
+    check_id,
+    check_object,
+    check_payload,
+    check_reason,
+    check_where_for,
+)
 from treadle.definition import load_workflow
+from treadle.drivers.local import bulk
 from treadle.drivers.local.reads import LogReads
 from treadle.drivers.local.schedule_letters import VERBS as SCHEDULE_VERBS
 from treadle.drivers.local.schedule_letters import schedule_letter
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
     from treadle.definition import Source
     from treadle.drivers.local.schedule_letters import ScheduleVerb
     from treadle.feed import Committed
-    from treadle.model import JsonValue, Workflow
+    from treadle.model import BulkResult, BulkVerb, ExecutionFilter, JsonValue, Workflow
     from treadle.schedules import Spec
     from treadle.scheduling import Startable
 
@@ -180,6 +188,41 @@ class Client(ScheduleVerbs):
         """Ask the engine to cancel one step. False if it has not begun, or has ended."""
         return await self._ask(Letter("cancel_step", execution_id, uuid.uuid4().hex, step=step))
 
+    async def pause_executions(
+        self, where: ExecutionFilter | Mapping[str, object], *, dry_run: bool = False
+    ) -> BulkResult:
+        """Ask the engine to pause every running execution of a filter; a dry run counts them here.
+
+        Only an engine that goes on with every execution of the file obeys.
+
+        Raises:
+            ValidationError: The filter is empty, or a field is of the wrong kind; nothing changed.
+        """
+        return await self._ask_for_many("pause", check_where_for("pause", where), dry_run=dry_run)
+
+    async def resume_executions(
+        self, where: ExecutionFilter | Mapping[str, object], *, dry_run: bool = False
+    ) -> BulkResult:
+        """Ask the engine to resume every paused execution of a filter; see ``pause_executions``."""
+        return await self._ask_for_many("resume", check_where_for("resume", where), dry_run=dry_run)
+
+    async def cancel_executions(
+        self, where: ExecutionFilter | Mapping[str, object], reason: str | None = "", *, dry_run: bool = False
+    ) -> BulkResult:
+        """Ask the engine to cancel every open execution of a filter; see ``pause_executions``."""
+        found = check_where_for("cancel", where)
+        return await self._ask_for_many("cancel", found, check_reason(reason), dry_run=dry_run)
+
+    async def _ask_for_many(
+        self, verb: BulkVerb, where: ExecutionFilter, reason: str = "", *, dry_run: bool
+    ) -> BulkResult:
+        found = await bulk.count(self._reader, verb, where)
+        if dry_run or not found.matched:
+            return found
+        reply = await self._deliver(Letter(verb, "", uuid.uuid4().hex, reason=reason, where=where))
+        assert reply.result is not None  # an error was raised
+        return reply.result
+
     async def submit_input(self, execution_id: str, step: str, data: JsonValue) -> bool:
         """Answer an ``input`` node. False if it does not wait for an answer.
 
@@ -218,13 +261,16 @@ class Client(ScheduleVerbs):
         return workflow
 
     async def _send(self, letter: Letter) -> bool:
+        return (await self._deliver(letter)).accepted
+
+    async def _deliver(self, letter: Letter) -> Reply:
         name = await asyncio.to_thread(self._inbox.post, letter)
         reply = await self._answer(name)
         if reply is None:
             raise self._unavailable(letter)
         if reply.code:
             raise _error(reply, letter, self._reader.path)
-        return reply.accepted
+        return reply
 
     async def _answer(self, name: str) -> Reply | None:
         """Wait for the engine's answer; not at all where no engine runs."""
@@ -243,8 +289,10 @@ class Client(ScheduleVerbs):
             why = "no engine runs this file now"
         else:
             other = ", or not run this execution" if letter.execution_id else ""
+            other = ", or not run all executions" if letter.where is not None else other
             why = f"the engine of process {pid or '?'} has not answered; it may be busy{other}"
-        what = repr(letter.execution_id) if letter.execution_id else "a workflow"
+        nobody = "a workflow" if letter.where is None else "many executions"
+        what = repr(letter.execution_id) if letter.execution_id else nobody
         message = f"{why}; the command to {letter.verb} {what} waits in {self._inbox.folder}"
         return UnavailableError(message, self._reader.path, pid)
 

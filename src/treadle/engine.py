@@ -30,6 +30,7 @@ from treadle.arguments import (
     check_start_at,
     check_statuses,
     check_tags,
+    check_where_for,
 )
 from treadle.definition import load_workflow, load_workflows, to_document
 from treadle.drivers.local import LocalDriver
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from treadle.definition import Source
     from treadle.drivers.protocol import Driver, Health, Schedules
-    from treadle.model import ExecutionState, JsonValue
+    from treadle.model import BulkResult, ExecutionFilter, ExecutionState, JsonValue
     from treadle.scheduling import Startable
     from treadle.secrets import Secrets
     from treadle.store.protocol import Store
@@ -413,6 +414,36 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             NotFoundError: No such execution, or step.
         """
         return await self._driver.cancel_step(execution_id, step)
+
+    async def pause_executions(
+        self, where: ExecutionFilter | Mapping[str, object], *, dry_run: bool = False
+    ) -> BulkResult:
+        """Pause every running execution of a filter.
+
+        Args:
+            where: An ``ExecutionFilter`` or a dict of its fields; an empty one is refused.
+            dry_run: Only count them.
+
+        Raises:
+            ValidationError: The filter is empty, or a field is of the wrong kind; nothing changed.
+        """
+        return await self._driver.bulk("pause", check_where_for("pause", where), dry_run=dry_run)
+
+    async def resume_executions(
+        self, where: ExecutionFilter | Mapping[str, object], *, dry_run: bool = False
+    ) -> BulkResult:
+        """Resume every paused execution of a filter; see ``pause_executions``.
+
+        One that asks for input asks for it again.
+        """
+        return await self._driver.bulk("resume", check_where_for("resume", where), dry_run=dry_run)
+
+    async def cancel_executions(
+        self, where: ExecutionFilter | Mapping[str, object], reason: str | None = "", *, dry_run: bool = False
+    ) -> BulkResult:
+        """Cancel every open execution of a filter; see ``pause_executions``. They end a little later."""
+        found = check_where_for("cancel", where)
+        return await self._driver.bulk("cancel", found, reason=check_reason(reason), dry_run=dry_run)
 
     async def submit_input(self, execution_id: str, step: str, data: JsonValue) -> bool:
         """Answer an ``input`` node; durable on return. Of two answers at once one counts.

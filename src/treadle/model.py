@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from enum import Enum
-from typing import Any, NewType, TypeAlias, TypeVar
+from typing import Any, Literal, NewType, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -611,6 +611,48 @@ class WorkflowRef(Struct, frozen=True, gc=False):
     version: str | int | None = None
 
 
+class ExecutionFilter(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Which executions a list shows and a bulk verb changes; every field given must match.
+
+    Attributes:
+        workflow_id: Exactly this; ``""`` for all.
+        statuses: Any of these; empty for all.
+        tags: Each of these, by name and value.
+        key: Exactly this; ``""`` for all.
+        id_prefix: What their ids begin with.
+        search: Text somewhere in the id, or in the name or value of a tag; ASCII letters match in either case.
+        created_after: Created then or later; None for no bound.
+        created_before: Created before then; None for no bound.
+    """
+
+    workflow_id: str = ""
+    statuses: tuple[ExecutionStatus, ...] = ()
+    tags: dict[str, str] = {}
+    key: str = ""
+    id_prefix: str = ""
+    search: str = ""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+BulkVerb: TypeAlias = Literal["pause", "resume", "cancel"]
+"""A verb that can be asked for many executions at once."""
+
+
+class BulkResult(Struct, frozen=True):
+    """What became of a verb that was asked for many executions.
+
+    Attributes:
+        matched: Executions that the filter shows and that the verb can change; counted before anything was changed.
+        changed: Those that it changed; 0 in a dry run.
+        failed: Why it could not, by id.
+    """
+
+    matched: int
+    changed: int = 0
+    failed: dict[str, str] = {}
+
+
 class ExecutionSummary(Struct, frozen=True, gc=False):
     """One row of a list of executions.
 
@@ -622,6 +664,7 @@ class ExecutionSummary(Struct, frozen=True, gc=False):
         tags: As given at the start.
         created_at: When the start became a fact.
         ended_at: When the status became terminal; None before that.
+        key: As given at the start; ``""`` for none.
     """
 
     execution_id: str
@@ -631,3 +674,4 @@ class ExecutionSummary(Struct, frozen=True, gc=False):
     tags: dict[str, str] = {}
     created_at: datetime | None = None
     ended_at: datetime | None = None
+    key: str = ""

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.arguments import (
-    check_number,
-    check_statuses,
-    check_tags,
-    check_text,
-    check_version,
-    check_workflow_id,
-)
-from treadle.errors import NotFoundError
+from treadle.arguments import check_number, check_version, check_where, check_workflow_id
+from treadle.errors import NotFoundError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from treadle.drivers.protocol import Reads
     from treadle.model import (
+        ExecutionFilter,
         ExecutionState,
         ExecutionStatus,
         ExecutionSummary,
@@ -81,6 +75,7 @@ class StateManager:
 
     async def list_executions(
         self,
+        where: ExecutionFilter | Mapping[str, object] | None = None,
         *,
         statuses: Sequence[ExecutionStatus] = (),
         workflow_id: str = "",
@@ -90,13 +85,22 @@ class StateManager:
     ) -> tuple[list[ExecutionSummary], int | None]:
         """Return executions, newest first, and what to pass as ``before`` for the next page (None: no more).
 
+        Args:
+            where: What they have in common: an ``ExecutionFilter``, or a dict of its fields; None for all.
+            statuses: Of these, instead of ``where``. So with ``workflow_id`` and ``tags``.
+            workflow_id: Of this workflow.
+            tags: With these.
+            limit: At most so many.
+            before: What the page before said.
+
         Raises:
             ValidationError: A filter is of the wrong kind.
         """
+        given = {"statuses": statuses, "workflow_id": workflow_id, "tags": tags}
+        if where is not None and any(given.values()):
+            raise ValidationError("statuses, workflow_id and tags are said in where, or without it")
         return await self._reads.list_executions(
-            statuses=check_statuses(statuses),
-            workflow_id=check_text(workflow_id, "workflow_id"),
-            tags=check_tags(tags),
+            check_where(given if where is None else where),
             limit=check_number(limit, "limit", least=1),
             before=None if before is None else check_number(before, "before", least=0),
         )
@@ -127,6 +131,14 @@ class StateManager:
             QuarantineError: Its log is damaged.
         """
         return await self._reads.export(execution_id)
+
+    async def count_executions(self, where: ExecutionFilter | Mapping[str, object] | None = None) -> int:
+        """Return how many executions ``list_executions`` would show in all.
+
+        Raises:
+            ValidationError: A filter is of the wrong kind.
+        """
+        return await self._reads.count_executions(check_where(where))
 
     async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
         """Return every event of one execution, in order.

@@ -44,6 +44,13 @@ SecretsPath = Annotated[
     typer.Option("--secrets", help="A folder with a file for each secret, or a JSON file; else TREADLE_SECRET_<NAME>."),
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; standard output without it.")]
+FILTERS: Final = "workflow, status, tag.NAME, key, prefix, search, since, until"
+Where = Annotated[
+    list[str] | None, typer.Option(help=f"Which executions: NAME=VALUE of {FILTERS}. May be repeated; all must match.")
+]
+OneOf = Annotated[str | None, typer.Argument(help="Id of the execution; or, instead, --where.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="With --where: only count what matches.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="With --where: do not ask first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

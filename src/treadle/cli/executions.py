@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from treadle import Client, ExecutionStatus, UnavailableError
+from treadle.cli import many
 from treadle.cli.arguments import (
     DEFAULT_DB,
     AsJson,
     Db,
+    DryRun,
     ExecutionId,
+    OneOf,
     OtherFile,
     Set,
+    Where,
+    Yes,
     need_file,
     read_inputs,
     read_value,
 )
+from treadle.cli.filters import read_filter
 from treadle.cli.output import fail, moment, note, run_async, say, show_event, show_json, show_state
 
 if TYPE_CHECKING:
@@ -27,19 +33,24 @@ if TYPE_CHECKING:
 HAD_ENDED = 1
 
 
-def list_executions(
+def list_executions(  # noqa: PLR0917 - typer turns each into an option by name
     db: Db = DEFAULT_DB,
     status: Annotated[list[ExecutionStatus] | None, typer.Option(help="Only of this status; may be repeated.")] = None,
     workflow: Annotated[str, typer.Option(help="Only of the workflow with this id.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="Only with this tag, name=value; may be repeated.")] = None,
+    since: Annotated[str, typer.Option(help="Created then or later: a date, or how long ago, such as 2d.")] = "",
+    search: Annotated[str, typer.Option(help="Only with this text in the id or in a tag.")] = "",
+    where: Where = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     as_json: AsJson = False,  # noqa: FBT002 - an option
 ) -> None:
     """List executions, newest first."""
+    words = [f"status={one.value}" for one in status or ()] + [f"tag.{one}" for one in tag or ()]
+    given = {"workflow": workflow, "since": since, "search": search}
+    found = read_filter(words + [f"{name}={value}" for name, value in given.items() if value] + (where or []))
 
     async def whole(client: Client) -> None:
-        rows, more = await client.state_manager.list_executions(
-            statuses=status or (), workflow_id=workflow, limit=limit
-        )
+        rows, more = await client.state_manager.list_executions(found, limit=limit)
         if as_json:
             show_json(rows)
             return
@@ -78,29 +89,46 @@ def history(execution_id: ExecutionId, db: Db = DEFAULT_DB, as_json: AsJson = Fa
     _with_client(db, whole)
 
 
-def pause(execution_id: ExecutionId, db: Db = DEFAULT_DB) -> None:
+def pause(
+    execution_id: OneOf = None,
+    where: Where = None,
+    db: Db = DEFAULT_DB,
+    dry_run: DryRun = False,  # noqa: FBT002 - an option
+    yes: Yes = False,  # noqa: FBT002 - an option
+) -> None:
     """Ask the engine that runs an execution to start nothing new; what runs ends and is recorded."""
+    one = many.need_one(execution_id, where, dry_run=dry_run)
+    if one is None:
+        many.carry_out("pause", where or [], db, dry_run=dry_run, yes=yes)
+        return
 
     async def whole(client: Client) -> None:
-        if not await client.pause_execution(execution_id):
-            await _say_it_ended(client, execution_id, "pause")
-        in_flight = (await client.state_manager.get_execution_state(execution_id)).in_flight
+        if not await client.pause_execution(one):
+            await _say_it_ended(client, one, "pause")
+        in_flight = (await client.state_manager.get_execution_state(one)).in_flight
         say(f"paused; steps that still run: {in_flight}" if in_flight else "paused")
 
     _with_client(db, whole)
 
 
-def cancel(
-    execution_id: ExecutionId,
+def cancel(  # noqa: PLR0917 - as above
+    execution_id: OneOf = None,
+    where: Where = None,
     db: Db = DEFAULT_DB,
     reason: Annotated[str, typer.Option(help="Recorded with the execution.")] = "",
+    dry_run: DryRun = False,  # noqa: FBT002 - an option
+    yes: Yes = False,  # noqa: FBT002 - an option
 ) -> None:
     """Ask the engine that runs an execution to cancel what runs and end it."""
+    one = many.need_one(execution_id, where, dry_run=dry_run)
+    if one is None:
+        many.carry_out("cancel", where or [], db, dry_run=dry_run, yes=yes, reason=reason)
+        return
 
     async def whole(client: Client) -> None:
-        if not await client.cancel_execution(execution_id, reason):
-            await _say_it_ended(client, execution_id, "cancel")
-        state = await client.state_manager.get_execution_state(execution_id)
+        if not await client.cancel_execution(one, reason):
+            await _say_it_ended(client, one, "cancel")
+        state = await client.state_manager.get_execution_state(one)
         ends = f"cancelling; steps that still end: {state.in_flight}" if state.in_flight else "cancelling"
         say("cancelled" if state.status.is_terminal else ends)
 

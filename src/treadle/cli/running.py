@@ -25,17 +25,21 @@ from treadle import (
     WorkflowEngine,
     WorkflowRef,
 )
+from treadle.cli import many
 from treadle.cli.arguments import (
     DEFAULT_DB,
     EXIT_CODES,
     Actions,
     AsJson,
     Db,
-    ExecutionId,
+    DryRun,
     InputFile,
+    OneOf,
     SecretsPath,
     Set,
     Slots,
+    Where,
+    Yes,
     import_actions,
     need_file,
     read_inputs,
@@ -127,18 +131,34 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
 
 
 def resume(  # noqa: PLR0917 - as above
-    execution_id: ExecutionId,
+    execution_id: OneOf = None,
     inputs: Set = None,
+    where: Where = None,
     db: Db = DEFAULT_DB,
     actions: Actions = None,
     slots: Slots = SLOTS,
     secrets: SecretsPath = None,
+    dry_run: DryRun = False,  # noqa: FBT002 - an option
+    yes: Yes = False,  # noqa: FBT002 - an option
     as_json: AsJson = False,  # noqa: FBT002 - an option
 ) -> None:
     """Go on with a paused execution, with the inputs it waits for.
 
-    Runs it here to its end; where another process runs the file, that engine is asked to go on.
+    Runs it here to its end; where another process runs the file, that engine is asked to go on. With --where the engine
+    that runs the file is asked to go on with all that match.
     """
+    one = many.need_one(execution_id, where, dry_run=dry_run)
+    if one is not None:
+        _resume(one, inputs, db, actions, slots=slots, secrets=secrets, as_json=as_json)
+    elif inputs:
+        fail("an input is for one execution; --where resumes without any")
+    else:
+        many.carry_out("resume", where or [], db, dry_run=dry_run, yes=yes)
+
+
+def _resume(
+    execution_id: str, inputs: Set, db: Path, actions: Actions, *, slots: int, secrets: SecretsPath, as_json: bool
+) -> NoReturn:
     need_file(db)
     given = read_inputs(None, inputs or [])
     modules, known = import_actions(actions), read_secrets(secrets)

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from treadle.model import (
+        BulkResult,
+        BulkVerb,
+        ExecutionFilter,
         ExecutionState,
-        ExecutionStatus,
         ExecutionSummary,
         HistoryEvent,
         JsonValue,
@@ -125,13 +127,7 @@ class Reads(Protocol):
         """
 
     async def list_executions(
-        self,
-        *,
-        statuses: Sequence[ExecutionStatus],
-        workflow_id: str,
-        tags: dict[str, str],
-        limit: int,
-        before: int | None,
+        self, where: ExecutionFilter, *, limit: int, before: int | None
     ) -> tuple[list[ExecutionSummary], int | None]:
         """Return a page, newest first, and the key of the page after it (None: there is none)."""
 
@@ -140,6 +136,9 @@ class Reads(Protocol):
 
     async def export(self, execution_id: str) -> dict[str, JsonValue]:
         """Return all that is recorded of one execution as a JSON document."""
+
+    async def count_executions(self, where: ExecutionFilter) -> int:
+        """Return how many executions pass a filter."""
 
     async def history(self, execution_id: str) -> Sequence[HistoryEvent]:
         """Return all events of one execution."""
@@ -262,6 +261,11 @@ class Driver(Reads, Protocol):
         Raises:
             NotFoundError: No such execution, or step.
         """
+
+    async def bulk(
+        self, verb: BulkVerb, where: ExecutionFilter, *, reason: str = "", dry_run: bool = False
+    ) -> BulkResult:
+        """Pause, resume or cancel every open execution of a filter; in a dry run only count them."""
 
     async def submit(self, execution_id: str, step: str, data: Raw) -> bool:
         """Answer an input node; False if it does not wait for an answer (any more). Durable on return.

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from treadle.errors import StoreError
+from treadle.model import BulkResult, ExecutionFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,7 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         fork: For ``fork``: id of the new execution.
         definition: For ``migrate``: hash of a registered version.
         new_key: For ``retry``.
+        where: For ``pause``, ``resume`` and ``cancel`` of many executions: which ones; None for the one named.
         data: For ``submit``: the answer; for ``register`` and ``fork``: the canonical form of a valid workflow
             (null for that of the execution).
     """
@@ -75,6 +77,7 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
     new_key: bool = False
     step: str = ""
     data: Raw = _NULL
+    where: ExecutionFilter | None = None
 
 
 class Reply(Struct, frozen=True):
@@ -84,11 +87,13 @@ class Reply(Struct, frozen=True):
         accepted: What the verb returned.
         code: Of the error it raised, as in ``errors``; ``""`` for none.
         message: Of that error.
+        result: Of a verb for many executions; None for any other.
     """
 
     accepted: bool
     code: str = ""
     message: str = ""
+    result: BulkResult | None = None
 
 
 class Inbox:

@@ -7,11 +7,12 @@ import contextlib
 import random
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from treadle.drivers.local import transfer
+from treadle.drivers.local import bulk, transfer
 from treadle.drivers.local.catalog import register
 from treadle.drivers.local.children import Children
 from treadle.drivers.local.clock import Clock
@@ -52,7 +53,15 @@ if TYPE_CHECKING:
 
     from treadle.actions import Registry
     from treadle.drivers.protocol import Fork, Health
-    from treadle.model import ExecutionState, JsonValue, Workflow, WorkflowVersion
+    from treadle.model import (
+        BulkResult,
+        BulkVerb,
+        ExecutionFilter,
+        ExecutionState,
+        JsonValue,
+        Workflow,
+        WorkflowVersion,
+    )
     from treadle.secrets import SecretProvider
     from treadle.settings import Settings
     from treadle.store.protocol import Store
@@ -171,6 +180,11 @@ class LocalDriver(LogReads):
             return True
         row = await self._log.get(execution_id)
         return row is None or not row.is_open
+
+    @property
+    def recovers_all(self) -> bool:
+        """Tell whether this engine goes on with every execution of the file."""
+        return self._recovers_all
 
     def _is_ours(self, execution_id: str) -> bool:
         return self._recovers_all or execution_id in self._turns.residents
@@ -401,6 +415,23 @@ class LocalDriver(LogReads):
             raise NotFoundError("step", step)
         asked = CancelStepRequested(step=step, request=request or uuid.uuid4().hex, at=resident.now_ms())
         return await self._turns.ask(resident, asked)
+
+    async def bulk(
+        self, verb: BulkVerb, where: ExecutionFilter, *, reason: str = "", dry_run: bool = False, request: str = ""
+    ) -> BulkResult:
+        """Pause, resume or cancel many."""
+        self._turns.check_lives()
+        if dry_run:
+            return await bulk.count(self._log, verb, where)
+        request = request or uuid.uuid4().hex
+        match verb:
+            case "pause":
+                act = partial(self.pause, request=request)
+            case "resume":
+                act = partial(self.resume, inputs=None, request=request)
+            case "cancel":
+                act = partial(self.cancel, reason=reason, request=request)
+        return await bulk.carry_out(self._log, verb, where, act)
 
     def _check_inputs(self, resident: Resident, inputs: Raw) -> None:
         self._merged(resident.state.plan.workflow, resident.state.input_value, inputs)

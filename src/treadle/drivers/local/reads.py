@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -18,10 +19,10 @@ from treadle.schedules import view
 from treadle.store.protocol import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from treadle.feed import Source
-    from treadle.model import ExecutionState, HistoryEvent, JsonValue, Workflow, WorkflowVersion
+    from treadle.model import ExecutionFilter, ExecutionState, HistoryEvent, JsonValue, Workflow, WorkflowVersion
     from treadle.schedules import Schedule
     from treadle.store.protocol import Listed, Reader
 
@@ -73,19 +74,16 @@ class LogReads:
         return (await self.catalog.plan(workflow_id, version)).workflow
 
     async def list_executions(
-        self,
-        *,
-        statuses: Sequence[ExecutionStatus] = (),
-        workflow_id: str = "",
-        tags: Mapping[str, str] | None = None,
-        limit: int = 100,
-        before: int | None = None,
+        self, where: ExecutionFilter, *, limit: int = 100, before: int | None = None
     ) -> tuple[list[ExecutionSummary], int | None]:
         """Return a page."""
-        where = Filter(tuple(one.value for one in statuses), workflow_id, dict(tags or {}))
-        rows = await self._store.list(where, limit=limit, before=before)
+        rows = await self._store.list(to_rows(where), limit=limit, before=before)
         page = [summary for row in rows if (summary := await self._summary(row)) is not None]
         return page, (rows[-1].number if len(rows) == limit else None)
+
+    async def count_executions(self, where: ExecutionFilter) -> int:
+        """Return how many pass a filter."""
+        return await self._store.count(to_rows(where))
 
     async def _summary(self, row: Listed) -> ExecutionSummary | None:
         """Return a row as readers see it; of a damaged one what its log says, None if that is damaged too."""
@@ -104,6 +102,7 @@ class LogReads:
             tags=state.tags,
             created_at=state.created_at,
             ended_at=state.ended_at,
+            key=state.key,
         )
 
     async def list_schedules(self, schedule_id: str | None = None) -> list[Schedule]:
@@ -141,4 +140,24 @@ def _summary(row: Listed) -> ExecutionSummary:
         tags=row.tags,
         created_at=datetime.fromtimestamp(row.created_ms / 1000, UTC),
         ended_at=datetime.fromtimestamp(row.ended_ms / 1000, UTC) if row.ended_ms else None,
+        key=row.key,
     )
+
+
+def to_rows(where: ExecutionFilter, *, is_open: bool | None = None) -> Filter:
+    """Return a filter as the store has it."""
+    return Filter(
+        statuses=tuple(one.value for one in where.statuses),
+        workflow_id=where.workflow_id,
+        tags=where.tags,
+        is_open=is_open,
+        key=where.key,
+        id_prefix=where.id_prefix,
+        text=where.search,
+        created_from_ms=_milliseconds(where.created_after),
+        created_before_ms=_milliseconds(where.created_before),
+    )
+
+
+def _milliseconds(at: datetime | None) -> int | None:
+    return None if at is None else math.ceil(at.timestamp() * 1000)

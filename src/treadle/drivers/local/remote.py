@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from treadle.drivers.protocol import Schedules
-    from treadle.model import Workflow, WorkflowVersion
+    from treadle.model import BulkResult, BulkVerb, ExecutionFilter, Workflow, WorkflowVersion
     from treadle.settings import Settings
 
 _logger = logging.getLogger("treadle.engine")
@@ -64,6 +64,15 @@ class Verbs(Protocol):
 
     async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
         """Answer an input node."""
+
+    async def bulk(
+        self, verb: BulkVerb, where: ExecutionFilter, *, reason: str = "", dry_run: bool = False, request: str = ""
+    ) -> BulkResult:
+        """Pause, resume or cancel many."""
+
+    @property
+    def recovers_all(self) -> bool:
+        """Tell whether this engine goes on with every execution of the file."""
 
     async def register(self, workflows: Sequence[Workflow]) -> list[WorkflowVersion]:
         """Register workflows."""
@@ -123,12 +132,25 @@ class RemoteCommands:
         except StoreError as error:
             _logger.warning("%s", error)
             return Reply(accepted=False, code=error.code, message=str(error))
-        if not await self._verbs.serves(letter.execution_id):
+        if not await self._is_for_us(letter):
             return None
         try:
+            if letter.where is not None:
+                return await self._carry_out_on_many(letter, letter.where)
             return Reply(accepted=await self._carry_out(letter))
         except (NotFoundError, ConflictError, ValidationError, QuarantineError) as error:
             return Reply(accepted=False, code=error.code, message=str(error))
+
+    async def _is_for_us(self, letter: Letter) -> bool:
+        if letter.where is not None:
+            return self._verbs.recovers_all
+        return await self._verbs.serves(letter.execution_id)
+
+    async def _carry_out_on_many(self, letter: Letter, where: ExecutionFilter) -> Reply:
+        if letter.verb not in ("pause", "resume", "cancel"):
+            raise ValidationError(f"{letter.verb} is for one execution")
+        found = await self._verbs.bulk(letter.verb, where, reason=letter.reason, request=letter.request)
+        return Reply(accepted=True, result=found)
 
     async def _carry_out(self, letter: Letter) -> bool:
         execution_id, request = letter.execution_id, letter.request
