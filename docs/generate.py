@@ -38,12 +38,13 @@ STATES: Final = (
     model.ExecutionSummary,
     model.HistoryEvent,
     Schedule,
+    model.Explanation,
     model.ExecutionFilter,
     model.BulkResult,
     model.WorkflowVersion,
     model.WorkflowRef,
 )
-ENUMS: Final = (model.ExecutionStatus, model.StepStatus, model.OnConflict)
+ENUMS: Final = (model.ExecutionStatus, model.StepStatus, model.OnConflict, model.Reason)
 
 
 _EVENTS: Final = """\
@@ -52,8 +53,9 @@ The log of an execution is a list of these facts, and its state is a fold over i
 its own fields, and `data` holds the rest. A field is only ever added, with a default."""
 
 _STATES: Final = """\
-What `get_execution_state`, `wait`, `run_workflow`, `list_executions`, `history`, `watch` and `list_schedules` give, and
-what lists, bulk verbs and the registry take and give. All are snapshots: they do not change."""
+What `get_execution_state`, `wait`, `run_workflow`, `list_executions`, `history`, `watch`, `explain` and
+`list_schedules` give, and what lists, bulk verbs and the registry take and give. All are snapshots: they do not
+change."""
 
 
 def main() -> None:

@@ -653,6 +653,56 @@ class BulkResult(Struct, frozen=True):
     failed: dict[str, str] = {}
 
 
+class Reason(str, Enum):
+    """Why an execution or a step does not go on."""
+
+    ENDED = "ended"
+    ENDING = "ending"
+    RUNNING = "running"
+    WAITS = "waits"
+    QUEUED = "queued"
+    STARTS_LATER = "starts_later"
+    PAUSED = "paused"
+    ASKS_FOR_INPUT = "asks_for_input"
+    HELD = "held"
+    JOIN_OPEN = "join_open"
+    READY = "ready"
+    ACTION_MISSING = "action_missing"
+    WAITS_FOR_SLOT = "waits_for_slot"
+    WAITS_FOR_TIME = "waits_for_time"
+    WAITS_TO_RETRY = "waits_to_retry"
+    WAITS_FOR_PERSON = "waits_for_person"
+    WAITS_FOR_EVENT = "waits_for_event"
+    WAITS_FOR_CHILD = "waits_for_child"
+    STORE_DOWN = "store_down"
+    QUARANTINED = "quarantined"
+    NO_ENGINE = "no_engine"
+
+
+class Explanation(Struct, frozen=True, omit_defaults=True):
+    """Why an execution, or a step, does not go on.
+
+    Attributes:
+        reason: A stable code.
+        text: The same in plain words.
+        step: Key of the step; ``""`` for the execution.
+        since: Since when that is so, as far as it is known.
+        due: When it is over by itself; None where no time ends it.
+        what_to_do: What would let it go on; ``""`` for nothing but to wait.
+        names: What it waits for: inputs, steps, events, executions, or who holds the slots.
+        steps: Of an execution: the steps that have begun or are reached, and have not ended.
+    """
+
+    reason: Reason
+    text: str
+    step: str = ""
+    since: datetime | None = None
+    due: datetime | None = None
+    what_to_do: str = ""
+    names: tuple[str, ...] = ()
+    steps: tuple[Explanation, ...] = ()
+
+
 class ExecutionSummary(Struct, frozen=True, gc=False):
     """One row of a list of executions.
 

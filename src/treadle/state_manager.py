@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.arguments import check_number, check_version, check_where, check_workflow_id
+from treadle.arguments import check_number, check_text, check_version, check_where, check_workflow_id
 from treadle.errors import NotFoundError, ValidationError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ExecutionState,
         ExecutionStatus,
         ExecutionSummary,
+        Explanation,
         HistoryEvent,
         JsonValue,
         Workflow,
@@ -41,6 +42,17 @@ class StateManager:
             NotFoundError: No such execution.
         """
         return await self._reads.state(execution_id)
+
+    async def explain(self, execution_id: str, step: str | None = None) -> Explanation:
+        """Return why an execution, or one of its steps, does not go on.
+
+        The engine that runs it says also who holds the slots, and which actions nobody registered; a process beside it
+        says what is in the log.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+        """
+        return await self._reads.explain(execution_id, "" if step is None else check_text(step, "a step"))
 
     async def list_workflows(self) -> list[WorkflowVersion]:
         """Return the registered workflows by id, each in the version registered last."""

@@ -9,7 +9,18 @@ from typing import Annotated, Final
 import typer
 
 from treadle import __version__, bridge
-from treadle.cli import definitions, executions, files, pruning, record, registry, running, schedules, transfer
+from treadle.cli import (
+    definitions,
+    executions,
+    explaining,
+    files,
+    pruning,
+    record,
+    registry,
+    running,
+    schedules,
+    transfer,
+)
 
 HELP: Final = (
     "Run workflows durably, and look at what ran.\n\n"
@@ -48,6 +59,7 @@ app.command()(executions.submit)
 app.command("list")(executions.list_executions)
 app.command()(executions.show)
 app.command()(executions.history)
+app.command()(explaining.explain)
 app.command()(registry.register)
 app.command()(registry.workflows)
 app.command()(definitions.validate)

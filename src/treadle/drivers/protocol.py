@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ExecutionFilter,
         ExecutionState,
         ExecutionSummary,
+        Explanation,
         HistoryEvent,
         JsonValue,
         WorkflowVersion,
@@ -112,6 +113,13 @@ class Reads(Protocol):
 
     async def state(self, execution_id: str) -> ExecutionState:
         """Return what is committed of one execution."""
+
+    async def explain(self, execution_id: str, step: str) -> Explanation:
+        """Return why an execution, or (unless ``""``) a step of it, does not go on.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+        """
 
     async def workflow(self, execution_id: str) -> Workflow:
         """Return the definition of one execution."""

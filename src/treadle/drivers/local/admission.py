@@ -61,6 +61,11 @@ class Admission:
         self._turns: dict[int, deque[_Queue]] = {}
 
     @property
+    def limit(self) -> int:
+        """Return how many slots there are."""
+        return self._limit
+
+    @property
     def held(self) -> int:
         """Return how many slots are held."""
         return self._held

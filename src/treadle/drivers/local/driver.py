@@ -16,6 +16,7 @@ from treadle.drivers.local import bulk, transfer
 from treadle.drivers.local.catalog import register
 from treadle.drivers.local.children import Children
 from treadle.drivers.local.clock import Clock
+from treadle.drivers.local.explaining import explain_here
 from treadle.drivers.local.lines import Lines, existing
 from treadle.drivers.local.reads import LogReads
 from treadle.drivers.local.recovery import Plans, load
@@ -41,7 +42,7 @@ from treadle.machine.inputs import (
     StartRequested,
     TimeReached,
 )
-from treadle.model import NodeType, OnConflict
+from treadle.model import Explanation, NodeType, OnConflict, Reason
 from treadle.store.inbox import Inbox
 from treadle.store.protocol import Filter
 from treadle.values import PayloadError, decode_payload, encode_payload
@@ -461,6 +462,25 @@ class LocalDriver(LogReads):
         """Return the state once there is nothing to wait for."""
         resident = await self._resident(execution_id)
         return await self._turns.wait(resident, until_ended=until_ended)
+
+    async def explain(self, execution_id: str, step: str) -> Explanation:
+        """Return why an execution does not go on, with what only the engine knows."""
+        if execution_id in self._turns.residents.quarantined:
+            text = f"it was set aside: {self._turns.residents.quarantined[execution_id]}"
+            return Explanation(Reason.QUARANTINED, text, what_to_do="look into it with treadle doctor")
+        resident = self._turns.residents.get(execution_id)
+        if resident is None and execution_id in self._turns.residents:
+            resident = await self._turns.residents.take_up(execution_id)
+        if resident is not None:
+            if not self._turns.is_settled(resident) and self._turns.health.ok:  # nothing is told before its commit
+                await self._turns.ask(resident, TimeReached(at=resident.now_ms()))
+            first = await self._lines.first(resident.state.workflow_id, resident.state.key)
+            return explain_here(self._turns, resident, step, first)
+        found = await super().explain(execution_id, step)
+        if found.reason is Reason.ENDED or self._recovers_all:
+            return found
+        text = f"this engine does not go on with it; {found.text}"
+        return msgspec.structs.replace(found, reason=Reason.NO_ENGINE, text=text, what_to_do="resume it here")
 
     async def state(self, execution_id: str) -> ExecutionState:
         """Return what is committed."""

@@ -12,9 +12,10 @@ from treadle.drivers.local.catalog import Catalog
 from treadle.drivers.local.entries import read_entry
 from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.watching import describe, watch_events
-from treadle.errors import NotFoundError, TreadleError
+from treadle.errors import NotFoundError, QuarantineError, TreadleError
 from treadle.machine import snapshot
-from treadle.model import ExecutionStatus, ExecutionSummary
+from treadle.machine.explain import explain
+from treadle.model import ExecutionStatus, ExecutionSummary, Explanation, Reason
 from treadle.schedules import view
 from treadle.store.protocol import Filter
 
@@ -53,6 +54,16 @@ class LogReads:
         if found is None:
             raise NotFoundError("execution", execution_id)
         return snapshot(found.state)
+
+    async def explain(self, execution_id: str, step: str) -> Explanation:
+        """Return what the log says of why an execution does not go on."""
+        try:
+            found = await load(self._store, self._plans, execution_id)
+        except QuarantineError as error:
+            return Explanation(Reason.QUARANTINED, str(error), what_to_do=_RESTORE)
+        if found is None:
+            raise NotFoundError("execution", execution_id)
+        return explain(found.state, step)
 
     async def workflow(self, execution_id: str) -> Workflow:
         """Return the definition of one execution."""
@@ -128,6 +139,7 @@ class LogReads:
         return watch_events(self._store, self._source, execution_id, after)
 
 
+_RESTORE: Final = "run treadle doctor, and restore the file from a copy"
 _STATUSES: Final = frozenset(one.value for one in ExecutionStatus)
 
 

@@ -11,7 +11,7 @@ import contextvars
 import inspect
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
 
@@ -43,6 +43,25 @@ _IS_COROUTINE = (
     "the function gave a coroutine: it is not defined with 'async def', as under a decorator that is not; "
     "make the decorator async"
 )
+
+
+class Holder(NamedTuple):
+    """Who holds a slot.
+
+    Attributes:
+        execution_id: Whose attempt.
+        step: Key of the step.
+        attempt: Its number.
+        is_abandoned: It was given up, and has not ended all the same.
+    """
+
+    execution_id: str
+    step: str
+    attempt: int
+    is_abandoned: bool
+
+    def __str__(self) -> str:
+        return f"{self.execution_id}/{self.step}"
 
 
 class Body:
@@ -112,6 +131,13 @@ class Bodies:
         self._running: dict[tuple[str, str, int], Body] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def all(self) -> list[Holder]:
+        """Return who holds a slot: the attempts that run, also those that were given up."""
+        return [
+            Holder(name, step, attempt, body.is_reported and not body.has_ended)
+            for (name, step, attempt), body in self._running.items()
+        ]
 
     def of(self, execution_id: str) -> list[tuple[str, int]]:
         """Return the attempts of one execution that run: step and attempt."""

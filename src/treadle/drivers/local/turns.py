@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from treadle.actions import Registry
     from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Arrived, Resident
+    from treadle.drivers.local.steps import Holder
     from treadle.drivers.local.vault import Vault
     from treadle.feed import Feed
     from treadle.machine import ChildCommand, Command
@@ -199,6 +200,15 @@ class TurnLoop:
             raise StoreError("its engine runs in another process, of which this is a fork", self._store.path)
         if self._loop is None:
             raise ConflictError(_NOT_OPEN, "", "closed")
+
+    @property
+    def slots(self) -> int:
+        """Return how many slots there are."""
+        return self._admission.limit
+
+    def holders(self) -> Sequence[Holder]:
+        """Return who holds a slot."""
+        return self._bodies.all()
 
     # -- executions in memory
 

@@ -1,0 +1,70 @@
+"""What only the engine knows about why a step does not start: its log, its actions, its slots, and who holds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from treadle.machine.explain import explain
+from treadle.model import Explanation, Reason
+
+if TYPE_CHECKING:
+    from treadle.drivers.local.resident import Resident
+    from treadle.drivers.local.turns import TurnLoop
+    from treadle.store.protocol import Listed
+
+_MOST_SHOWN: Final = 10
+
+
+def explain_here(turns: TurnLoop, resident: Resident, step: str, first: Listed | None) -> Explanation:
+    """Return why an execution in memory, or a step of it, does not go on.
+
+    Args:
+        turns: Turns it.
+        resident: The execution.
+        step: Key of a step; ``""`` for the execution.
+        first: Who stands first in its line; None for nobody.
+    """
+    found = explain(resident.state, step)
+    if turns.health.reason:  # what is in memory may not be in the log then
+        text = f"the engine takes no work: {turns.health.reason}"
+        return Explanation(Reason.STORE_DOWN, text, step=step, what_to_do="see to that; it goes on by itself then")
+    if found.reason is Reason.QUEUED and first is not None and first.execution_id != resident.id:
+        text = f"{found.text}; the first of them is {first.execution_id!r} ({first.status})"
+        return msgspec.structs.replace(found, text=text, names=(first.execution_id,))
+    if found.reason is Reason.READY:
+        return _ready(turns, resident, found)
+    ready = tuple(_ready(turns, resident, one) if one.reason is Reason.READY else one for one in found.steps)
+    return msgspec.structs.replace(found, steps=ready)
+
+
+def _ready(turns: TurnLoop, resident: Resident, found: Explanation) -> Explanation:
+    """Return what a ready step waits for: its action, a slot of the engine, or one of its execution."""
+    place = resident.state.find(found.step)
+    name = "" if place is None else place[1].node.action_name
+    if name in turns.health.unregistered:
+        text = f"no action {name!r} is registered"
+        return msgspec.structs.replace(
+            found, reason=Reason.ACTION_MISSING, text=text, names=(name,), what_to_do=f"register {name!r}"
+        )
+    holders = turns.holders()
+    limit = resident.limit
+    mine = sum(one.execution_id == resident.id for one in holders)
+    if limit is not None and mine >= limit:
+        text = f"its execution runs {mine} steps, as many as max_concurrent_steps of the workflow allows"
+        return msgspec.structs.replace(found, reason=Reason.WAITS_FOR_SLOT, text=text)
+    shown = ", ".join(str(one) for one in holders[:_MOST_SHOWN])
+    more = f" and {len(holders) - _MOST_SHOWN} more" if len(holders) > _MOST_SHOWN else ""
+    text = f"it waits for one of the engine's {turns.slots} slots; held by {shown or 'nobody any more'}{more}"
+    given_up = [one for one in holders if one.is_abandoned]
+    what = "raise max_concurrent_steps, or wait"
+    if given_up:
+        what = f"an attempt that was given up still runs ({given_up[0]}); have its action end when it is cancelled"
+    return msgspec.structs.replace(
+        found,
+        reason=Reason.WAITS_FOR_SLOT,
+        text=text,
+        names=tuple(str(one) for one in holders),
+        what_to_do=what,
+    )
