@@ -213,6 +213,12 @@ class Client(ScheduleVerbs):
         found = check_where_for("cancel", where)
         return await self._ask_for_many("cancel", found, check_reason(reason), dry_run=dry_run)
 
+    async def retry_executions(
+        self, where: ExecutionFilter | Mapping[str, object], *, dry_run: bool = False
+    ) -> BulkResult:
+        """Ask the engine to let every failed execution of a filter go on; see ``pause_executions``."""
+        return await self._ask_for_many("retry", check_where_for("retry", where), dry_run=dry_run)
+
     async def _ask_for_many(
         self, verb: BulkVerb, where: ExecutionFilter, reason: str = "", *, dry_run: bool
     ) -> BulkResult:

@@ -445,6 +445,12 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         found = check_where_for("cancel", where)
         return await self._driver.bulk("cancel", found, reason=check_reason(reason), dry_run=dry_run)
 
+    async def retry_executions(
+        self, where: ExecutionFilter | Mapping[str, object], *, dry_run: bool = False
+    ) -> BulkResult:
+        """Let every FAILED or TIMED_OUT execution of a filter go on where it failed; see ``pause_executions``."""
+        return await self._driver.bulk("retry", check_where_for("retry", where), dry_run=dry_run)
+
     async def submit_input(self, execution_id: str, step: str, data: JsonValue) -> bool:
         """Answer an ``input`` node; durable on return. Of two answers at once one counts.
 

@@ -635,7 +635,7 @@ class ExecutionFilter(Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     created_before: datetime | None = None
 
 
-BulkVerb: TypeAlias = Literal["pause", "resume", "cancel"]
+BulkVerb: TypeAlias = Literal["pause", "resume", "cancel", "retry"]
 """A verb that can be asked for many executions at once."""
 
 

@@ -76,6 +76,32 @@ async def test_every_execution_of_a_filter_is_paused_resumed_and_cancelled_and_n
         assert await engine.cancel_executions({"statuses": ["COMPLETED"]}) == BulkResult(matched=0)
 
 
+async def test_every_failed_execution_of_a_filter_is_retried_and_no_other(tmp_path: Path) -> None:
+    is_broken = True
+
+    async def fragile() -> str:
+        if is_broken:
+            raise ValueError("broken")
+        return "mended"
+
+    workflow = {"id": "f", "nodes": [{"id": "a", "action": "fragile", "retry": {"max_attempts": 1}}]}
+    path = tmp_path / "log.db"
+    async with engine_on(path, actions=[{"fragile": fragile}]) as engine, Client(path) as client:
+        for number in range(4):
+            await engine.run_workflow(workflow, execution_id=f"f{number}", tags={"half": str(number % 2)})
+        await fill(engine, 2)
+        assert await engine.retry_executions({"workflow_id": "f"}, dry_run=True) == BulkResult(matched=4)
+        is_broken = False
+        assert await engine.retry_executions({"tags": {"half": "1"}}) == BulkResult(matched=2, changed=2)
+        assert {(await engine.wait(f"f{number}")).output for number in (1, 3)} == {"mended"}
+        assert await statuses(engine, {"statuses": ["FAILED"]}) == {"f2": "FAILED", "f0": "FAILED"}
+        assert await client.retry_executions({"workflow_id": "f"}) == BulkResult(matched=2, changed=2)
+        assert {(await engine.wait(f"f{number}")).output for number in (0, 2)} == {"mended"}
+        assert await engine.retry_executions({"workflow_id": "f"}) == BulkResult(matched=0)
+        with pytest.raises(ValidationError):
+            await engine.retry_executions({})
+
+
 async def test_what_has_not_begun_is_cancelled_too_and_not_paused() -> None:
     async with engine_on() as engine:
         await engine.start_workflow(ASKS, execution_id="one", start_at="1h")

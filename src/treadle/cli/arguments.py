@@ -60,14 +60,21 @@ def need_file(db: Path) -> None:
         fail(f"there is no file {db}; name the engine's with --db")
 
 
-def read_inputs(file: Path | None, pairs: list[str]) -> dict[str, Any]:
-    """Return the inputs of a JSON file with each ``name=value`` over them."""
-    found = {} if file is None else _read_input_file(file)
+def read_pairs(pairs: list[str], what: str) -> list[tuple[str, str]]:
+    """Return name and text of each ``name=value``."""
+    found: list[tuple[str, str]] = []
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name or not equals:
-            fail(f"an input is name=value, not {pair!r}")
-        found[name] = read_value(name, text)
+            fail(f"{what} is name=value, not {pair!r}")
+        found.append((name, text))
+    return found
+
+
+def read_inputs(file: Path | None, pairs: list[str]) -> dict[str, Any]:
+    """Return the inputs of a JSON file with each ``name=value`` over them."""
+    found = {} if file is None else _read_input_file(file)
+    found.update((name, read_value(name, text)) for name, text in read_pairs(pairs, "an input"))
     return found
 
 

@@ -150,16 +150,25 @@ def terminate(
     _with_client(db, whole)
 
 
-def retry(
-    execution_id: ExecutionId,
+def retry(  # noqa: PLR0917 - as above
+    execution_id: OneOf = None,
+    where: Where = None,
     db: Db = DEFAULT_DB,
     new_key: Annotated[bool, typer.Option("--new-key", help="Give actions other idempotency keys.")] = False,  # noqa: FBT002 - an option
+    dry_run: DryRun = False,  # noqa: FBT002 - an option
+    yes: Yes = False,  # noqa: FBT002 - an option
 ) -> None:
     """Ask the engine that runs a file to let an execution that failed go on where it failed."""
+    one = many.need_one(execution_id, where, dry_run=dry_run)
+    if one is None:
+        if new_key:
+            fail("--new-key is for one execution")
+        many.carry_out("retry", where or [], db, dry_run=dry_run, yes=yes)
+        return
 
     async def whole(client: Client) -> None:
-        if not await client.retry_execution(execution_id, new_key=new_key):
-            await _say_it_ended(client, execution_id, "retry")
+        if not await client.retry_execution(one, new_key=new_key):
+            await _say_it_ended(client, one, "retry")
         say("goes on")
 
     _with_client(db, whole)

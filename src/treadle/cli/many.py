@@ -1,4 +1,4 @@
-"""``pause``, ``resume`` and ``cancel`` of every execution of a filter, through the engine that runs the file."""
+"""``pause resume cancel retry`` of every execution of a filter, through the engine that runs the file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from treadle import BulkResult
 
-Verb: TypeAlias = Literal["pause", "resume", "cancel"]
-PAST: Final[dict[Verb, str]] = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
+Verb: TypeAlias = Literal["pause", "resume", "cancel", "retry"]
+PAST: Final[dict[Verb, str]] = {"pause": "paused", "resume": "resumed", "cancel": "cancelled", "retry": "retried"}
 NOT_AS_ASKED: Final = 1
 ANSWER_SECONDS: Final = 60
 """How long many executions may take."""
@@ -63,6 +63,8 @@ async def _ask(client: Client, verb: Verb, where: dict[str, Any], reason: str, *
         return await client.cancel_executions(where, reason, dry_run=dry_run)
     if verb == "pause":
         return await client.pause_executions(where, dry_run=dry_run)
+    if verb == "retry":
+        return await client.retry_executions(where, dry_run=dry_run)
     return await client.resume_executions(where, dry_run=dry_run)
 
 

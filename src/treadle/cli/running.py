@@ -43,6 +43,7 @@ from treadle.cli.arguments import (
     import_actions,
     need_file,
     read_inputs,
+    read_pairs,
     read_secrets,
 )
 from treadle.cli.output import (
@@ -92,6 +93,8 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
     start_at: Annotated[
         str | None, typer.Option("--start-at", help="When it begins: a time with its zone, or how long from now.")
     ] = None,
+    priority: Annotated[int, typer.Option(help="Its steps start before those of lower ones.")] = 0,
+    tag: Annotated[list[str] | None, typer.Option(help="Shown and searched in lists, name=value.")] = None,
     slots: Slots = SLOTS,
     secrets: SecretsPath = None,
     as_json: AsJson = False,  # noqa: FBT002 - an option
@@ -101,6 +104,7 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
     Stopped with Ctrl-C or killed, it goes on where it was when it is run again under the same --id.
     """
     given = read_inputs(input_file, inputs or [])
+    tags = dict(read_pairs(tag or [], "a tag"))
     modules, known = import_actions(actions), read_secrets(secrets)
     file = Path(workflow)
     is_file = version is None and (file.exists() or file.suffix.lower() in DOCUMENTS)
@@ -111,7 +115,14 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
             source = _load(file, engine) if is_file else await _registered(workflow, version, engine)
             before = await _last_cursor(engine, execution_id)
             started = await engine.start_workflow(
-                source, given, execution_id=execution_id, key=key, on_conflict=on_conflict, start_at=start_at
+                source,
+                given,
+                execution_id=execution_id,
+                priority=priority,
+                tags=tags,
+                key=key,
+                on_conflict=on_conflict,
+                start_at=start_at,
             )
             state = await engine.get_execution_state(started)
             if state.status.is_terminal:

@@ -46,7 +46,7 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         fork: For ``fork``: id of the new execution.
         definition: For ``migrate``: hash of a registered version.
         new_key: For ``retry``.
-        where: For ``pause``, ``resume`` and ``cancel`` of many executions: which ones; None for the one named.
+        where: For ``pause resume cancel retry`` of many executions: which ones; None for the one named.
         data: For ``submit``: the answer; for ``register`` and ``fork``: the canonical form of a valid workflow
             (null for that of the execution).
     """

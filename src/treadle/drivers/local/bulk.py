@@ -24,6 +24,7 @@ CHANGES: Final[dict[BulkVerb, tuple[ExecutionStatus, ...]]] = {
     "pause": (ExecutionStatus.RUNNING,),
     "resume": (ExecutionStatus.PAUSED,),
     "cancel": (ExecutionStatus.PENDING, ExecutionStatus.RUNNING, ExecutionStatus.PAUSED),
+    "retry": (ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT),
 }
 """The statuses in which a verb finds something to change."""
 
@@ -73,4 +74,4 @@ async def _all(result: BulkResult, names: Iterable[str], act: Callable[[str], Aw
 def _rows(verb: BulkVerb, where: ExecutionFilter) -> Filter | None:
     """Return the filter with the statuses that the verb can change; None where the filter shows none of those."""
     statuses = tuple(one for one in CHANGES[verb] if not where.statuses or one in where.statuses)
-    return to_rows(msgspec.structs.replace(where, statuses=statuses), is_open=True) if statuses else None
+    return to_rows(msgspec.structs.replace(where, statuses=statuses), is_open=verb != "retry") if statuses else None

@@ -420,7 +420,7 @@ class LocalDriver(LogReads):
     async def bulk(
         self, verb: BulkVerb, where: ExecutionFilter, *, reason: str = "", dry_run: bool = False, request: str = ""
     ) -> BulkResult:
-        """Pause, resume or cancel many."""
+        """Pause, resume, cancel or retry many."""
         self._turns.check_lives()
         if dry_run:
             return await bulk.count(self._log, verb, where)
@@ -432,6 +432,8 @@ class LocalDriver(LogReads):
                 act = partial(self.resume, inputs=None, request=request)
             case "cancel":
                 act = partial(self.cancel, reason=reason, request=request)
+            case "retry":
+                act = partial(self.retry, request=request)
         return await bulk.carry_out(self._log, verb, where, act)
 
     def _check_inputs(self, resident: Resident, inputs: Raw) -> None:

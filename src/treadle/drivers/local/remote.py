@@ -147,7 +147,7 @@ class RemoteCommands:
         return await self._verbs.serves(letter.execution_id)
 
     async def _carry_out_on_many(self, letter: Letter, where: ExecutionFilter) -> Reply:
-        if letter.verb not in ("pause", "resume", "cancel"):
+        if letter.verb not in ("pause", "resume", "cancel", "retry"):
             raise ValidationError(f"{letter.verb} is for one execution")
         found = await self._verbs.bulk(letter.verb, where, reason=letter.reason, request=letter.request)
         return Reply(accepted=True, result=found)
