@@ -270,20 +270,24 @@ def _flying(
 
 
 def _time_reached(turn: Turn, one: i.TimeReached) -> None:
-    state = turn.state
+    """Do what is due, the longest due first, each with all that follows: told late is as good as told in time."""
     _begin(turn, one.at)
-    if state.paused_at is not None:
-        return
-    _fire(turn, state.timers, state.clock(one.at), one.at)
-    _fire(turn, state.wall_timers, one.at, one.at)
+    while (timer := _pop_due(turn.state, one.at)) is not None:
+        _due(turn, timer, one.at)
+        _follow(turn, one.at)
 
 
-def _fire(turn: Turn, timers: list[Timer], now: int, at: int) -> None:
-    state = turn.state
-    while timers and (timers[0][0] <= now or not state.is_live(timers[0])):
-        timer = heapq.heappop(timers)
-        if state.is_live(timer):
-            _due(turn, timer, at)
+def _pop_due(state: State, at: int) -> Timer | None:
+    """Take what has been due longest, by either clock; None where nothing is."""
+    if state.paused_at is not None or state.ended_at:
+        return None
+    due: list[tuple[int, tuple[int, str, int], list[Timer]]] = []
+    for timers, behind in ((state.timers, state.paused_ms), (state.wall_timers, 0)):
+        while timers and not state.is_live(timers[0]):
+            heapq.heappop(timers)
+        if timers and timers[0][0] + behind <= at:
+            due.append((timers[0][0] + behind, timers[0][1:], timers))
+    return heapq.heappop(min(due)[2]) if due else None
 
 
 def _due(turn: Turn, timer: Timer, at: int) -> None:

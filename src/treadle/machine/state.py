@@ -27,10 +27,11 @@ ACTIVE: Final = 1
 DEAD: Final = 2
 
 RETRY: Final = 0
-TOTAL_TIMEOUT: Final = 1
-EXECUTION_TIMEOUT: Final = 2
-WAIT: Final = 3
-GROUP_TIMEOUT: Final = 4
+WAIT: Final = 1
+TOTAL_TIMEOUT: Final = 2
+GROUP_TIMEOUT: Final = 3
+EXECUTION_TIMEOUT: Final = 4
+"""Kinds of timers: of what is due at one moment, the end of a wait comes before the timeout of what is around it."""
 
 Timer: TypeAlias = "tuple[int, int, str, int]"
 """When it is due, its kind, the key of the step, and the attempt or (of a wait) the number of the timer."""

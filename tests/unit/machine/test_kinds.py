@@ -178,6 +178,38 @@ def test_the_first_of_several_timers_ends_a_wait_and_the_others_count_no_more(
     assert one.time(10_000).turn.events == []
 
 
+UNTIL = {"until": "1970-01-01T00:00:01.025Z"}
+
+
+@pytest.mark.parametrize(
+    ("node", "ends"),
+    [
+        (waits("w", duration=50), "COMPLETED"),
+        (waits("w", **UNTIL), "COMPLETED"),
+        (waits("w", duration=60), "COMPLETED"),
+        (waits("w", duration=61), "TIMED_OUT"),
+    ],
+)
+@pytest.mark.parametrize("late", [0, 1, 1_000])
+def test_time_told_late_means_what_it_would_have_meant_in_time(case: Any, node: Node, ends: str, late: int) -> None:
+    """A process that was down when a wait was over does not turn it into a timeout."""
+    one = case([node], timeout_ms=60).created()
+    while not one.seen.ended_at:
+        one.wait(one.state.wake_at() - one.at + late).time()
+        late = 0
+    assert one.seen.status.value == ends
+
+
+def test_of_timers_told_late_the_one_that_was_due_first_ends_a_wait(case: Any) -> None:
+    one = case([waits("w", any_of=(Timer(duration=50), Timer(**UNTIL)))]).created().time(1_000)
+    assert one.seen.steps["w"].output == {"timer": 1}
+
+
+def test_what_a_wait_led_to_has_happened_before_what_was_due_later(case: Any) -> None:
+    one = case([waits("w", duration=10), ends("e"), waits("v", duration=20), "a"], ["w>e", "v>a"]).created().time(1_000)
+    assert one.statuses == {"w": "COMPLETED", "e": "COMPLETED", "v": "CANCELLED", "a": "SKIPPED"}
+
+
 @pytest.mark.parametrize(
     ("given", "due"), [(2, 2_000), (0.5, 500), ("250ms", 250), ("PT5M", 300_000), ("", None), (-1, None), ([], None)]
 )
