@@ -342,6 +342,17 @@ def test_the_first_to_succeed_wins_a_race(case: Any, order: tuple[str, ...]) -> 
     }
 
 
+def test_what_is_cancelled_with_its_group_has_ended_then(case: Any) -> None:
+    one = case([parallel(Body((*acts("a", "b"), Node("w", type=NodeType.WAIT, duration=99))), race=True)]).given()
+    one.wait(5).returned("p.a")
+    assert {key: one.seen.steps[key].ended_at for key in ("p.b", "p.w")} == dict.fromkeys(
+        ("p.b", "p.w"), one.seen.ended_at
+    )
+    deep = parallel(Body((maps([1]),)), timeout_ms=50)
+    one = case([deep]).given().time(50)
+    assert all(step.ended_at == one.seen.ended_at for step in one.seen.steps.values())
+
+
 def test_a_race_that_nobody_wins_fails_with_the_first_error(case: Any) -> None:
     one = case([parallel(Body(acts("a", "b")), race=True)]).given()
     seen = one.raised("p.b", permanent=True).raised("p.a", permanent=True).seen

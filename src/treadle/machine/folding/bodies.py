@@ -85,7 +85,7 @@ def _forget_iteration(state: State, group: Group) -> None:
 
 
 def _body_completed(state: State, event: e.BodyCompleted) -> None:
-    group, body = _end_body(state, event.step, event.number)
+    group, body = _end_body(state, event.step, event.number, event.at)
     output = body_output(body) if event.output is e.ABSENT else event.output
     group.last = output
     if group.items is not None:
@@ -96,17 +96,17 @@ def _body_completed(state: State, event: e.BodyCompleted) -> None:
 
 
 def _body_failed(state: State, event: e.BodyFailed) -> None:
-    group, _ = _end_body(state, event.step, event.number)
+    group, _ = _end_body(state, event.step, event.number, event.at)
     group.errors[event.number] = event.error
 
 
-def _end_body(state: State, step: str, number: int) -> tuple[Group, Scope]:
+def _end_body(state: State, step: str, number: int, at: int) -> tuple[Group, Scope]:
     scope, node = find_step(state, step)
     group = _group(state, scope, node)
     body = group.open.pop(number, None)
     if body is None:
         raise ReplayError(f"body {number} of {step!r} is not open", state.execution_id)
-    close_body(state, body)
+    close_body(state, body, at)
     state.going.append((scope, node))
     return group, body
 

@@ -44,20 +44,20 @@ HANDLED_BY_RACE: Final = "race"
 def end_step(state: State, scope: Scope, node: PlanNode, phase: int, at: int) -> None:
     """Take a step out of whatever it is in and move it to a phase that it does not leave again."""
     index = node.index
-    leave(state, scope, node)
+    leave(state, scope, node, at)
     scope.end(index, phase, at)
     if scope.parent is not None and (not scope.open or (scope.races and phase == COMPLETED and not node.outgoing)):
         state.settling.append(scope)
 
 
-def leave(state: State, scope: Scope, node: PlanNode) -> None:
+def leave(state: State, scope: Scope, node: PlanNode, at: int) -> None:
     """Take a step out of whatever it is in: flight, the ready ones, a wait, asking, or its bodies."""
     phase, step = scope.phases[node.index], scope.keys[node.index]
     if phase == RUNNING:
         if scope.parent is None and node.is_action:
             state.in_flight.pop(step, None)
         elif node.group is not None:
-            close_bodies(state, scope, node)
+            close_bodies(state, scope, node, at)
         else:
             land(state, scope, step)
     elif phase == READY:
@@ -91,23 +91,22 @@ def land(state: State, scope: Scope, step: str) -> None:
         around = around.parent
 
 
-def close_bodies(state: State, scope: Scope, node: PlanNode) -> None:
+def close_bodies(state: State, scope: Scope, node: PlanNode, at: int) -> None:
     """Cancel what has not ended in the bodies of a step."""
     group = scope.groups[node.index]
     for body in group.open.values():
-        close_body(state, body)
+        close_body(state, body, at)
     group.open.clear()
 
 
-def close_body(state: State, body: Scope) -> None:
+def close_body(state: State, body: Scope, at: int) -> None:
     """Cancel what has not ended in a body; what was never reached stays pending."""
     if not body.open:
         return
     for node in body.graph.nodes:
         if READY <= body.phases[node.index] <= PAUSED:
-            leave(state, body, node)
-            body.phases[node.index] = CANCELLED
-            body.open -= 1
+            leave(state, body, node, at)
+            body.end(node.index, CANCELLED, at)
             body.dropped.add(node.index)
 
 
