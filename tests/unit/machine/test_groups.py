@@ -181,6 +181,18 @@ def test_a_map_is_complete_before_its_time_once_complete_when_is_true(case: Any,
     assert one.starts().returned("z").seen.status.value == "COMPLETED"
 
 
+def test_nothing_moves_any_more_in_the_bodies_of_a_map_that_is_done(case: Any) -> None:
+    """The first item completes the map in the moment in which the second one reaches its action."""
+    nodes = (maps([], name="nothing", condition="index == 1"), Node("late", action="act", condition="true"))
+    body = Body(nodes, (Connection("nothing", "late"),))
+    one = case([maps([1, 2], body, complete_when="completed == 1"), "z"], ["m>z"]).created()
+    assert ([ready.step for ready in one.turn.ready], one.statuses["m[1].late"]) == (["z"], "PENDING")
+    failing = Node("f", type=NodeType.SET, values="${gone}", condition="index == 0")
+    body = Body((failing, *nodes), (Connection("nothing", "late"),))
+    one = case([maps([1, 2], body, continue_on_error=True), "z"], ["m>z"]).created()
+    assert ([ready.step for ready in one.turn.ready], one.statuses["m[1].late"]) == (["z"], "PENDING")
+
+
 def test_a_complete_when_that_gives_no_boolean_fails_the_map(case: Any) -> None:
     seen = case([maps([1, 2], complete_when="completed")]).created().seen
     assert (seen.status.value, seen.error.type) == ("FAILED", "ExpressionError")

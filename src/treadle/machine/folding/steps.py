@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from treadle.machine import events as e
 from treadle.machine.folding.connections import find_step, kill, route
 from treadle.machine.folding.executions import begin_ending
-from treadle.machine.scope import Ending
+from treadle.machine.scope import STOPPED, Ending
 from treadle.machine.state import RETRY, TOTAL_TIMEOUT, WAIT
 from treadle.machine.transitions import (
     CANCELLED,
@@ -100,7 +100,8 @@ def close_bodies(state: State, scope: Scope, node: PlanNode, at: int) -> None:
 
 
 def close_body(state: State, body: Scope, at: int) -> None:
-    """Cancel what has not ended in a body; what was never reached stays pending."""
+    """Cancel what has not ended in a body; what was never reached stays pending, also what was about to move."""
+    body.ending = STOPPED
     if not body.open:
         return
     for node in body.graph.nodes:
