@@ -14,7 +14,7 @@ from treadle.machine import events as e
 from treadle.machine.endings import cancel_waiting, close
 from treadle.machine.routing import evaluate, fail, route
 from treadle.machine.scope import STOPPED
-from treadle.machine.transitions import COMPLETED, RUNNING
+from treadle.machine.transitions import FAILED, RUNNING, TIMED_OUT
 from treadle.machine.view import NamesWith
 from treadle.model import NodeType, StepError
 from treadle.values import decode_payload, encode_payload
@@ -71,19 +71,24 @@ def _end(turn: Turn, scope: Scope, at: int) -> None:
     elif ending.output is not None:
         turn.emit(e.BodyCompleted(step=_holder(scope), number=scope.number, output=ending.output, at=at))
     else:
-        _complete(turn, scope, at)
+        _complete(turn, scope, at, _won(scope))
 
 
 def _settle_race(turn: Turn, scope: Scope, at: int) -> None:
-    winner = next((leaf for leaf in scope.graph.leaves if scope.phases[leaf] == COMPLETED), None)
-    if winner is not None:
+    if scope.winner is not None:
         turn.cancel_in_flight(scope)
-        _complete(turn, scope, at, scope.outputs[winner])
+        _complete(turn, scope, at, _won(scope))
     elif not scope.open:
-        error = next(iter(scope.errors.values()), None) or StepError(
+        failed = (error for index, error in scope.errors.items() if scope.phases[index] in (FAILED, TIMED_OUT))
+        error = next(failed, None) or StepError(
             type="NobodyWon", message=f"no branch of the race {scope.path!r} ran to its end", step=_holder(scope)
         )
         turn.emit(e.BodyFailed(step=_holder(scope), number=scope.number, error=error, at=at))
+
+
+def _won(scope: Scope) -> Raw | None:
+    """Return what the winner of a race gave; None where there is no race or no winner."""
+    return None if scope.winner is None else scope.outputs[scope.winner]
 
 
 def _complete(turn: Turn, scope: Scope, at: int, output: Raw | None = None) -> None:

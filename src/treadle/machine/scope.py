@@ -52,6 +52,7 @@ class Scope:
         names: What its expressions see besides the steps: ``item``, ``index``, ``previous``.
         flying: Attempts in flight in it and in the bodies within it; of a body only.
         races: The first of its leaves to complete ends it.
+        winner: Index of that leaf; None while there is none.
         groups: Its maps, loops and parallels that have begun.
         dropped: Steps that were cancelled because the scope was ending: a retry runs them again.
     """
@@ -85,6 +86,7 @@ class Scope:
         "started_at",
         "undecided",
         "values",
+        "winner",
     )
 
     def __init__(self, graph: Graph, keys: Sequence[str]) -> None:
@@ -98,6 +100,7 @@ class Scope:
         self.ending: Ending | None = None
         self.flying = 0
         self.races = False
+        self.winner: int | None = None
         self.phases = [PENDING] * size
         self.undecided = graph.indegrees.copy()
         self.active = [0] * size

@@ -371,6 +371,28 @@ def test_a_race_that_nobody_wins_fails_with_the_first_error(case: Any) -> None:
     assert (seen.status.value, seen.error.step) == ("FAILED", "p.b")
 
 
+def test_of_leaves_that_succeed_in_one_moment_the_first_to_do_so_wins(case: Any) -> None:
+    late = (computes("a", 1), computes("slow", "slow"), computes("quick", "quick"))
+    one = case([parallel(Body(late, (Connection("a", "slow"),)), race=True)]).created()
+    assert one.seen.output == "quick"
+
+
+def test_a_race_that_an_end_wins_gives_what_the_end_gives(case: Any) -> None:
+    for output in (None, 7):
+        end = Node("e", type=NodeType.END, output=output)
+        assert case([parallel(Body((end, *acts("a"))), race=True)]).created().seen.output == output
+
+
+def test_the_first_error_of_a_race_is_that_of_the_step_that_failed_first(case: Any) -> None:
+    """Not of the step whose attempt failed first, and not of one that was cancelled between its attempts."""
+    one = case([parallel(Body(acts("a", "b")), race=True)]).given().raised("p.a").raised("p.b", permanent=True)
+    assert one.time(1_000).starts().raised("p.a", permanent=True).seen.error.step == "p.b"
+    join = Node("j", action="act", join=Join(JoinKind.ANY), cancel_rest=True)
+    body = Body((*acts("a", "b"), join), (Connection("a", "j"), Connection("b", "j")))
+    one = case([parallel(body, race=True)]).given().raised("p.a").returned("p.b").starts()
+    assert one.raised("p.j", permanent=True).seen.error.step == "p.j"
+
+
 def test_a_race_without_a_runner_fails(case: Any) -> None:
     body = Body((Node("a", action="act", condition="false"),))
     assert case([parallel(body, race=True)]).created().seen.error.type == "NobodyWon"

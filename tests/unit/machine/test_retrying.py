@@ -160,6 +160,16 @@ def test_a_race_that_nobody_won_is_run_again_where_it_failed(case: Any) -> None:
     assert (one.seen.status.value, one.seen.output, one.statuses["p.b"]) == ("COMPLETED", "won", "CANCELLED")
 
 
+def test_a_race_that_was_won_while_the_execution_halted_is_won_behind_the_retry(case: Any) -> None:
+    race = Node("p", type=NodeType.PARALLEL, race=True, body=Body((act("a"), act("b"))))
+    one = case([race, "x"]).given().raised("x", **PLAIN).returned("p.b", "won").returned("p.a", "late")
+    assert (one.seen.status.value, one.statuses["p"]) == ("FAILED", "CANCELLED")
+    retried(one)
+    assert (one.statuses["p"], one.seen.steps["p"].output) == ("COMPLETED", "won")
+    one = case([race, "x"]).given().raised("x", **PLAIN).returned("p.b", "won").interrupted("p.a")
+    assert retried(one).seen.steps["p"].output == "won"
+
+
 def test_groups_within_groups_go_on(case: Any) -> None:
     inner = maps([1, 2], act("a"), name="n")
     one = case([maps([1, 2], inner)]).given().returned("m[0].n[0].a", 1).raised("m[0].n[1].a", **PLAIN)

@@ -98,7 +98,7 @@ def _reopen_bodies(state: State, group: Group, at: int) -> None:
         if number not in done:
             group.open[number] = body
             _reopen(state, body, at)
-            if not body.open:
+            if not body.open or body.winner is not None:
                 state.settling.append(body)
 
 

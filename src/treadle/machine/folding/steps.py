@@ -46,7 +46,10 @@ def end_step(state: State, scope: Scope, node: PlanNode, phase: int, at: int) ->
     index = node.index
     leave(state, scope, node, at)
     scope.end(index, phase, at)
-    if scope.parent is not None and (not scope.open or (scope.races and phase == COMPLETED and not node.outgoing)):
+    if scope.races and scope.winner is None and phase == COMPLETED and not node.outgoing:
+        scope.winner = index
+        state.settling.append(scope)
+    elif scope.parent is not None and not scope.open:
         state.settling.append(scope)
 
 
@@ -279,6 +282,7 @@ def _step_timed_out(state: State, event: e.StepTimedOut) -> None:
 def _fail(state: State, step: str, phase: int, error: StepError, at: int) -> None:
     scope, node = find_step(state, step)
     end_step(state, scope, node, phase, at)
+    scope.errors.pop(node.index, None)  # the order is that in which steps failed, not their first attempts
     scope.errors[node.index] = error
 
 
