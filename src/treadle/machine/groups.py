@@ -165,8 +165,9 @@ class _Holder:
 
     def _go_on_mapping(self) -> None:
         group, node = self._group, self._node.node
-        if len(group.errors) > self._plan.tolerated(node.tolerate, group.total):
-            self._halt(next(reversed(group.errors.values())))
+        tolerated = self._plan.tolerated(node.tolerate, group.total)
+        if len(group.errors) > tolerated:
+            self._halt(list(group.errors.values())[tolerated])
             return
         try:
             if self._plan.complete_when is not None and self._is_complete(self._plan.complete_when):

@@ -152,6 +152,13 @@ def test_a_map_bears_as_many_failures_as_it_tolerates(case: Any, tolerate: Any, 
             assert list(one.seen.steps["m"].items.errors) == list(range(fails))
 
 
+@pytest.mark.parametrize(("tolerate", "named"), [(0, 0), (1, 1), ("50%", 2)])
+def test_a_map_fails_with_the_first_error_that_it_does_not_tolerate(case: Any, tolerate: Any, named: int) -> None:
+    """Also where all items fail in one moment."""
+    seen = case([maps([1, 2, 3, 4], Body((computes("v", "${gone}"),)), tolerate=tolerate)]).created().seen
+    assert (seen.status.value, seen.error.step) == ("FAILED", f"m[{named}].v")
+
+
 def test_the_errors_of_tolerated_items_can_be_read(case: Any) -> None:
     output = {"errors": "${steps.m.errors}", "n": "${size(steps.m.errors)}"}
     one = case([maps([1, 2], tolerate=1)], output=output).given().raised("m[1].a", permanent=True).returned("m[0].a", 1)
