@@ -341,10 +341,11 @@ def _pause_requested(turn: Turn, one: i.PauseRequested) -> bool:
     state = turn.state
     if turn.is_repeated(one.request):
         return True
-    if state.status is ExecutionStatus.PAUSED:
+    asks = state.asks and state.ending is None
+    if state.status is ExecutionStatus.PAUSED and not asks:
         _note(turn, one)
         return True
-    if not state.starts_steps:
+    if state.status is not ExecutionStatus.PAUSED and not state.starts_steps:
         return False
     turn.emit(e.ExecutionPaused(request=one.request, at=one.at))
     turn.commands.extend(PauseChild(child) for child in state.children.values())

@@ -531,7 +531,7 @@ class ConnectionDecided(Event, frozen=True):
 
 
 class ExecutionPaused(Event, frozen=True):
-    """Nothing new starts.
+    """Nothing new starts; or, where it is PAUSED because steps ask, somebody wants it to stay so.
 
     Attributes:
         waiting_for: Names of the missing inputs, where that is why; empty where somebody asked for the pause.

@@ -275,6 +275,15 @@ def test_a_step_that_waits_or_asks_can_be_cancelled(case: Any) -> None:
     assert cancels(one, "q").seen.status.value == "COMPLETED"
 
 
+def test_an_execution_that_somebody_paused_stays_so_once_nothing_asks_any_more(case: Any) -> None:
+    one = case([act("q", parameters={"x": "${input.x}"}), act("p", parameters={"x": "${input.x}"})]).given()
+    one.wait(5).pause("r").gives(e.ExecutionPaused(request="r", at=T + 5), accepted=[True])
+    one.pause("s").gives(e.RequestNoted(request="s", at=T + 5), accepted=[True])
+    cancels(cancels(one, "q"), "p")
+    assert (one.seen.status.value, one.state.paused_at) == ("PAUSED", T)
+    assert one.resume().seen.status.value == "COMPLETED"
+
+
 @pytest.mark.parametrize("step", ["b", "nobody", "c"])
 def test_what_has_not_begun_or_has_ended_cannot_be_cancelled(case: Any, step: str) -> None:
     one = case(["a", "b", "c"], ["a>b"]).given().returned("c")

@@ -72,8 +72,10 @@ def _execution_started(state: State, event: e.ExecutionStarted) -> None:
 
 
 def _execution_paused(state: State, event: e.ExecutionPaused) -> None:
-    _move_execution(state, ExecutionStatus.PAUSED)
-    state.paused_at = event.at
+    is_taken_over = state.paused_at is not None and state.asks and not event.waiting_for
+    if not is_taken_over:
+        _move_execution(state, ExecutionStatus.PAUSED)
+        state.paused_at = event.at
     state.asks = bool(event.waiting_for)
     _remember(state, event.request)
 
