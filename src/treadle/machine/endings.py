@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from treadle.errors import ValidationError
 from treadle.machine import events as e
 from treadle.machine.commands import CancelChild
+from treadle.machine.plan import OnMissingInput
 from treadle.machine.transitions import PAUSED, PENDING, READY, RUNNING, WAITING
 from treadle.model import ExecutionStatus, StepError
 from treadle.values import encode_payload
@@ -116,11 +117,22 @@ def settle(turn: Turn, at: int) -> None:
         if not state.in_flight and not state.children and not waits:
             _end(turn, ending, at)
     elif state.status is not ExecutionStatus.RUNNING:
-        return
+        if _asks_no_more(state):
+            turn.emit(e.ExecutionResumed(by_itself=True, at=at))
+            settle(turn, at)
     elif not state.root.open:
         _complete(turn, at)
     elif state.is_stuck:
         pause_for_input(turn, at)
+
+
+def _asks_no_more(state: State) -> bool:
+    """Tell whether it is PAUSED because of what now goes on by itself, or is gone."""
+    if state.paused_at is None or not state.asks:
+        return False
+    if state.plan.on_missing_input is OnMissingInput.PAUSE_EXECUTION:
+        return not (state.asking or state.resting)
+    return not state.is_stuck
 
 
 def pause_for_input(turn: Turn, at: int) -> None:

@@ -47,7 +47,6 @@ def _cancel_step_requested(turn: Turn, one: i.CancelStepRequested) -> bool:
     if not scope.is_routing or not READY <= scope.phases[node.index] <= PAUSED:
         return False
     cancel_step(turn, scope, node, one.at, request=one.request)
-    _go_on_asking(turn, one.at)
     return True
 
 
@@ -114,7 +113,6 @@ def _child_ended(turn: Turn, one: i.ChildEnded) -> bool:
         output = NULL if one.output is None else one.output
         turn.emit(e.ChildCompleted(step=one.step, child=one.child, output=output, at=one.at))
         route(turn, scope, node.on_success, one.at)
-    _go_on_asking(turn, one.at)
     return True
 
 
@@ -129,15 +127,7 @@ def _child_went_on(turn: Turn, one: i.ChildWentOn) -> bool:
     if not _child_of(turn, one) or one.step not in turn.state.resting:
         return False
     turn.emit(e.ChildResumed(step=one.step, child=one.child, at=one.at))
-    _go_on_asking(turn, one.at)
     return True
-
-
-def _go_on_asking(turn: Turn, at: int) -> None:
-    """Resume an execution that was PAUSED because of something that now goes on by itself, or is gone."""
-    state = turn.state
-    if state.paused_at is not None and state.asks and not state.is_stuck and state.root.ending is None:
-        turn.emit(e.ExecutionResumed(by_itself=True, at=at))
 
 
 def owed_to_children(state: State) -> Iterator[ChildCommand]:

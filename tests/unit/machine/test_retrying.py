@@ -275,6 +275,22 @@ def test_a_step_that_waits_or_asks_can_be_cancelled(case: Any) -> None:
     assert cancels(one, "q").seen.status.value == "COMPLETED"
 
 
+def test_what_a_cancelled_step_held_back_starts_although_others_still_ask(case: Any) -> None:
+    asks = [act(name, parameters={"x": "${input.x}"}) for name in ("q", "r")]
+    group = Node("g", type=NodeType.PARALLEL, body=Body((asks[0],)))
+    one = case([group, asks[1], "z"], ["g>z"]).given()
+    assert one.seen.status.value == "PAUSED"
+    cancels(one.wait(5), "g.q").gives(
+        e.StepCancelled(step="g.q", at=T + 5),
+        e.BodyCompleted(step="g", at=T + 5),
+        e.GroupCompleted(step="g", at=T + 5),
+        e.ExecutionResumed(by_itself=True, at=T + 5),
+        ready=["z"],
+        accepted=[True],
+    )
+    assert one.starts().returned("z").seen.status.value == "PAUSED"
+
+
 def test_an_execution_that_somebody_paused_stays_so_once_nothing_asks_any_more(case: Any) -> None:
     one = case([act("q", parameters={"x": "${input.x}"}), act("p", parameters={"x": "${input.x}"})]).given()
     one.wait(5).pause("r").gives(e.ExecutionPaused(request="r", at=T + 5), accepted=[True])
