@@ -9,30 +9,23 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Any, Final
 
-from treadle.errors import ExpressionError
-from treadle.expressions import MissingNameError, compile_path
+from treadle.machine import attempts, signals
 from treadle.machine import events as e
 from treadle.machine import inputs as i
-from treadle.machine import signals
-from treadle.machine.commands import PauseChild, ResumeChild, RunStep
-from treadle.machine.endings import cancel, pass_deadline, pause_for_input, settle
+from treadle.machine.attempts import time_out
+from treadle.machine.commands import PauseChild, ResumeChild
+from treadle.machine.endings import cancel, pass_deadline, settle
 from treadle.machine.groups import settle_bodies
 from treadle.machine.migration import migration_problems
-from treadle.machine.plan import OnMissingInput
-from treadle.machine.retry import backoff_ms
 from treadle.machine.routing import fail, move_reached, route
+from treadle.machine.starts import begin_attempt
 from treadle.machine.state import EXECUTION_TIMEOUT, RETRY, WAIT
-from treadle.machine.transitions import COMPLETED
 from treadle.machine.turn import Turn
 from treadle.model import ExecutionStatus, NodeType, StepError
-from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from msgspec import Raw
-
-    from treadle.expressions import Expression
     from treadle.expressions import Scope as Names
     from treadle.machine.graph import PlanNode
     from treadle.machine.scope import Scope
@@ -73,7 +66,7 @@ def start(state: State, steps: Iterable[str], *, at: int, turn: Turn | None = No
     for step in steps:
         found = state.find(step)
         if found is not None and step in state.ready and state.starts_steps:
-            _start(turn, *found, at)
+            begin_attempt(turn, *found, at)
     _follow(turn, at)
     return turn.close()
 
@@ -85,61 +78,6 @@ def _follow(turn: Turn, at: int) -> None:
         move_reached(turn, at)
         settle_bodies(turn, at)
     settle(turn, at)
-
-
-def _start(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
-    step = scope.keys[node.index]
-    attempt = scope.attempts[node.index] + 1
-    known = node.constant if node.constant is not None else scope.parameters.get(node.index)
-    parameters = known if known is not None else _resolve(turn, scope, node, at)
-    if parameters is None:
-        return
-    recorded = e.ABSENT if known is not None else parameters
-    turn.emit(e.StepStarted(step=step, attempt=attempt, parameters=recorded, at=at))
-    turn.commands.append(RunStep(step, attempt, node.node, parameters, node.parameters.secrets))
-
-
-def _resolve(turn: Turn, scope: Scope, node: PlanNode, at: int) -> Raw | None:
-    """Return the encoded parameters; None where the step asks for input instead, or fails."""
-    step = scope.keys[node.index]
-    try:
-        return encode_payload(node.parameters.resolve(turn.names(scope)), turn.state.plan.limits)
-    except MissingNameError as error:
-        if error.root == "input":
-            _ask(turn, scope, node, at)
-            return None
-        failure = StepError(type="MissingNameError", message=str(error), step=step, details={"missing": error.path})
-    except (ExpressionError, PayloadError) as error:
-        failure = StepError(type=type(error).__name__, message=f"parameters: {error}", step=step)
-    fail(turn, scope, node, failure, at)
-    return None
-
-
-def _ask(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
-    missing: dict[str, None] = {}
-    names = turn.names(scope)
-    for _, expression in node.parameters.expressions:
-        try:
-            expression.evaluate(names)
-        except MissingNameError as error:
-            if error.root == "input":
-                missing[error.path] = None
-            missing.update(dict.fromkeys(_missing_inputs(names, expression)))
-        except ExpressionError:
-            continue  # it fails the step once the inputs are there, if it still does
-    turn.emit(e.StepPaused(step=scope.keys[node.index], missing=tuple(missing), at=at))
-    if turn.state.plan.on_missing_input is OnMissingInput.PAUSE_EXECUTION:
-        pause_for_input(turn, at)
-
-
-def _missing_inputs(names: Names, expression: Expression) -> Iterator[str]:
-    """Yield the inputs that are surely read by an expression and are not there, not only the first it meets."""
-    for one in expression.references:
-        if one.root == "input" and one.is_sure:
-            try:
-                compile_path(one.text, one.root, *one.path).evaluate(names)
-            except MissingNameError as error:
-                yield error.path
 
 
 # -- one function for each input; None: accepted if it made an event
@@ -191,84 +129,6 @@ def _begin(turn: Turn, at: int) -> None:
         turn.emit(e.ExecutionStarted(at=at))
 
 
-def _returned(turn: Turn, one: i.ActionReturned) -> bool:
-    found = _flying(turn, one)
-    if found is None:
-        return False
-    scope, node = found
-    turn.emit(e.StepSucceeded(step=one.step, attempt=one.attempt, output=one.output, at=one.at))
-    if node.on_success.conditional:
-        route(turn, scope, node.on_success, one.at)
-    return True
-
-
-def _raised(turn: Turn, one: i.ActionRaised) -> bool:
-    found = _flying(turn, one)
-    if found is None:
-        return False
-    scope, node = found
-    policy = node.node.retry
-    failures = scope.failures.get(node.index, 0) + 1
-    permanent = one.permanent or any(name in policy.non_retryable for name in one.names)
-    if permanent or failures >= max(1, policy.max_attempts) or not scope.is_routing:
-        fail(turn, scope, node, one.error, one.at, attempt=one.attempt, timed_out=one.timed_out)
-        return True
-    delay = max(backoff_ms(policy, attempt=failures, draw=one.draw), one.retry_after_ms)
-    turn.emit(
-        e.AttemptFailed(
-            step=one.step,
-            attempt=one.attempt,
-            error=one.error,
-            delay_ms=delay,
-            due=turn.state.clock(one.at) + delay,
-            timed_out=one.timed_out,
-            at=one.at,
-        )
-    )
-    return True
-
-
-def _cancelled(turn: Turn, one: i.ActionCancelled) -> bool:
-    if _flying(turn, one) is None:
-        return False
-    turn.emit(e.StepCancelled(step=one.step, at=one.at))
-    return True
-
-
-def _interrupted(turn: Turn, one: i.ActionInterrupted) -> bool:
-    found = _flying(turn, one)
-    if found is None:
-        return False
-    scope, node = found
-    count = scope.interruptions.get(node.index, 0) + 1
-    if not scope.is_routing:
-        turn.emit(e.StepCancelled(step=one.step, at=one.at))
-    elif count > node.node.max_interruptions:
-        message = f"interrupted {count} times, more than max_interruptions ({node.node.max_interruptions})"
-        error = StepError(type="StepInterrupted", message=message, attempt=one.attempt, step=one.step)
-        fail(turn, scope, node, error, one.at, attempt=one.attempt)
-    else:
-        turn.emit(e.AttemptInterrupted(step=one.step, attempt=one.attempt, at=one.at))
-    return True
-
-
-def _flying(
-    turn: Turn, one: i.ActionReturned | i.ActionRaised | i.ActionCancelled | i.ActionInterrupted
-) -> tuple[Scope, PlanNode] | None:
-    """Return the place of the step if this attempt is in flight; note the result of one that was given up."""
-    state = turn.state
-    found = state.find(one.step)
-    if found is None or state.in_flight.get(one.step) == one.attempt:
-        return found
-    scope, node = found
-    last = scope.attempts[node.index]
-    is_result = one.attempt <= last and type(one) in (i.ActionReturned, i.ActionRaised)
-    is_known = one.attempt == last and scope.phases[node.index] == COMPLETED  # the very result, told twice
-    if is_result and not is_known and state.started_at and not state.ended_at:
-        turn.emit(e.LateResultIgnored(step=one.step, attempt=one.attempt, at=one.at))
-    return None
-
-
 def _time_reached(turn: Turn, one: i.TimeReached) -> None:
     """Do what is due, the longest due first, each with all that follows: told late is as good as told in time."""
     _begin(turn, one.at)
@@ -302,7 +162,7 @@ def _due(turn: Turn, timer: Timer, at: int) -> None:
     elif kind == RETRY:
         turn.emit(e.StepReady(step=step, at=at))
     elif not turn.state.cancels(step):
-        _total_timeout(turn, *found, at)
+        time_out(turn, *found, at)
 
 
 def _wait_is_over(turn: Turn, scope: Scope, node: PlanNode, timer: int, at: int) -> None:
@@ -322,19 +182,6 @@ def _wait_is_over(turn: Turn, scope: Scope, node: PlanNode, timer: int, at: int)
         fail(turn, scope, node, error, at, timed_out=True)
         return
     route(turn, scope, node.on_success, at)
-
-
-def _total_timeout(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
-    """End a step whose time is over: all attempts and waits of an action, all bodies of a map, loop or parallel."""
-    step, attempt = scope.keys[node.index], scope.attempts[node.index]
-    turn.cancel_attempts(scope, node)
-    if node.is_action:
-        seconds = (node.node.total_timeout_ms or 0) / 1000
-        message = f"all attempts together took longer than the total timeout of {seconds:g} s"
-    else:
-        message = f"it took longer than its timeout of {(node.node.timeout_ms or 0) / 1000:g} s"
-    error = StepError(type="StepTimeout", message=message, attempt=attempt, step=step)
-    fail(turn, scope, node, error, at, attempt=attempt, timed_out=True)
 
 
 def _pause_requested(turn: Turn, one: i.PauseRequested) -> bool:
@@ -421,16 +268,13 @@ def _note(turn: Turn, one: i.PauseRequested | i.CancelExecutionRequested) -> Non
 _TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {
     i.StartRequested: _start_requested,
     i.StartReleased: _start_released,
-    i.ActionReturned: _returned,
-    i.ActionRaised: _raised,
-    i.ActionCancelled: _cancelled,
-    i.ActionInterrupted: _interrupted,
     i.TimeReached: _time_reached,
     i.PauseRequested: _pause_requested,
     i.ResumeRequested: _resume_requested,
     i.CancelExecutionRequested: _cancel_execution_requested,
     i.RetryRequested: _retry_requested,
     i.MigrateRequested: _migrate_requested,
+    **attempts.TAKE,
     **signals.TAKE,
 }
 """One function for each input. ``Any``: the table pairs each class with the function that takes it."""
