@@ -34,6 +34,7 @@ STATES: Final = (
     model.ExecutionState,
     model.StepState,
     model.ItemCounts,
+    model.CompensationState,
     model.StepError,
     model.ExecutionSummary,
     model.HistoryEvent,

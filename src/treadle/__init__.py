@@ -42,7 +42,9 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from treadle.model import (
+        Answer,
         BulkResult,
+        CompensationState,
         ExecutionFilter,
         ExecutionState,
         ExecutionStatus,
@@ -102,6 +104,8 @@ _HOMES = {
         "ValidationError",
     ),
     "treadle.model": (
+        "Answer",
+        "CompensationState",
         "BulkResult",
         "ExecutionFilter",
         "ExecutionState",
@@ -130,8 +134,10 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "GIVEN",
     "AgentExecutionError",
+    "Answer",
     "BulkResult",
     "Client",
+    "CompensationState",
     "ConflictError",
     "Diagnosis",
     "EnvironmentSecrets",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.durations import parse_duration, parse_time
 from treadle.errors import ValidationError
-from treadle.model import ExecutionFilter, ExecutionStatus, OnConflict
+from treadle.model import Answer, ExecutionFilter, ExecutionStatus, OnConflict
 from treadle.values import PayloadError, encode_payload
 
 if TYPE_CHECKING:
@@ -163,6 +163,24 @@ def check_statuses(given: object) -> tuple[ExecutionStatus, ...]:
     except (TypeError, ValueError):
         known = ", ".join(one.value for one in ExecutionStatus)
         raise ValidationError(f"statuses are some of {known}, not {_shown(given)}") from None
+
+
+def check_answer(given: object) -> Answer:
+    """Return an answer, given as itself or by name."""
+    try:
+        return Answer(given)
+    except ValueError:
+        known = ", ".join(one.value for one in Answer)
+        raise ValidationError(f"an answer is one of {known}, not {_shown(given)}") from None
+
+
+def check_answer_value(answer: Answer, value: object, settings: Settings) -> Raw | None:
+    """Return the encoded output that an answer brings; None where it brings none."""
+    if answer is Answer.OUTPUT:
+        return check_payload(value, "output", settings)
+    if value is not None:
+        raise ValidationError(f"only the answer 'output' has a value; {answer.value!r} has none")
+    return None
 
 
 def check_keep(given: object, settings: Settings) -> dict[str, int]:

@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Raw
 
 from treadle.arguments import (
+    check_answer,
+    check_answer_value,
     check_duration,
     check_id,
     check_object,
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from treadle.definition import Source
     from treadle.drivers.local.schedule_letters import ScheduleVerb
     from treadle.feed import Committed
-    from treadle.model import BulkResult, BulkVerb, ExecutionFilter, JsonValue, Workflow
+    from treadle.model import Answer, BulkResult, BulkVerb, ExecutionFilter, JsonValue, Workflow
     from treadle.schedules import Spec
     from treadle.scheduling import Startable
 
@@ -248,6 +250,20 @@ class Client(ScheduleVerbs):
         definition = load_workflow(workflow)
         await self._send(Letter("register", "", uuid.uuid4().hex, data=Raw(encode_workflow(definition))))
         return await self._reads.catalog.find(definition.id, definition_hash(definition))
+
+    async def answer(self, execution_id: str, step: str, answer: Answer | str, value: JsonValue = None) -> None:
+        """Say what becomes of a step whose attempts are spent; see ``WorkflowEngine.answer``.
+
+        Raises:
+            ConflictError: The step asks nothing: not yet, or not any more.
+            ValidationError: The answer is no such word, or ``value`` breaks the node's ``output_schema``; nothing
+                changed.
+        """
+        chosen = check_answer(answer)
+        output = check_answer_value(chosen, value, self.settings)
+        letter = Letter("answer", execution_id, uuid.uuid4().hex, step=step, answer=chosen)
+        if not await self._ask(letter if output is None else msgspec.structs.replace(letter, data=output)):
+            raise ConflictError(f"step {step!r} asks nothing: the execution has ended", execution_id)
 
     async def _ask(self, letter: Letter) -> bool:
         row = await self._reader.get(letter.execution_id)

@@ -14,6 +14,8 @@ from treadle.arguments import (
     LARGEST_NUMBER,
     TERMINAL,
     check_age,
+    check_answer,
+    check_answer_value,
     check_duration,
     check_id,
     check_input,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 
     from treadle.definition import Source
     from treadle.drivers.protocol import Driver, Health, Schedules
-    from treadle.model import BulkResult, ExecutionFilter, ExecutionState, JsonValue
+    from treadle.model import Answer, BulkResult, ExecutionFilter, ExecutionState, JsonValue
     from treadle.scheduling import Startable
     from treadle.secrets import Secrets
     from treadle.store.protocol import Store
@@ -463,6 +465,25 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             ValidationError: The answer is no JSON, or breaks the node's ``schema``; nothing changed.
         """
         return await self._driver.submit(execution_id, step, check_payload(data, "answer", self.settings))
+
+    async def answer(self, execution_id: str, step: str, answer: Answer | str, value: JsonValue = None) -> None:
+        """Say what becomes of a step whose attempts are spent and that is PAUSED for it; durable on return.
+
+        Args:
+            execution_id: Of the execution.
+            step: Key of the step.
+            answer: ``"retry"``: its attempts start anew. ``"output"``: it is COMPLETED with ``value``. ``"skip"``: it
+                is SKIPPED. ``"abort"``: the execution fails with the step's error, whatever could handle it.
+            value: The output, in the action's place; only with ``"output"``.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+            ConflictError: The step asks nothing: not yet, or not any more. Of two answers at once one counts.
+            ValidationError: The answer is none of these, or ``value`` breaks the node's ``output_schema``; nothing
+                changed.
+        """
+        chosen = check_answer(answer)
+        await self._driver.answer(execution_id, step, chosen, check_answer_value(chosen, value, self.settings))
 
     async def import_execution(self, document: Mapping[str, JsonValue] | str | bytes, *, go_on: bool = True) -> str:
         """Take in an execution that ``export_execution`` gave, here or elsewhere, and return its id once it is durable.

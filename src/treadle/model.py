@@ -48,7 +48,7 @@ class ExecutionStatus(str, Enum):
 class StepStatus(str, Enum):
     """Where a step stands.
 
-    ``WAITING``: between attempts, on a timer, or for a slot. ``PAUSED``: needs an input that is missing.
+    ``WAITING``: between attempts, on a timer, or for a slot. ``PAUSED``: needs an input that is missing, or an answer.
     """
 
     PENDING = "PENDING"
@@ -130,6 +130,30 @@ class OnFailure(str, Enum):
     CANCEL = "cancel"
 
 
+class OnInterrupted(str, Enum):
+    """What follows an attempt that was cut off by a crash or a shutdown; the last two give at-most-once."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+    PAUSE = "pause"
+
+
+class OnExhausted(str, Enum):
+    """What follows once the attempts of a step are spent: it fails, or a person answers."""
+
+    FAIL = "fail"
+    PAUSE = "pause"
+
+
+class Answer(str, Enum):
+    """What becomes of a step whose attempts are spent, as a person says."""
+
+    RETRY = "retry"
+    OUTPUT = "output"
+    SKIP = "skip"
+    ABORT = "abort"
+
+
 class Jitter(str, Enum):
     """How a retry delay is randomised; ``full`` draws uniformly from 0 to the computed delay."""
 
@@ -193,6 +217,58 @@ class Timer(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fi
     key: JsonValue = None
 
 
+class Compensation(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """The call that undoes what a step did, when the execution fails after it.
+
+    Attributes:
+        service: As of a node.
+        action: As of a node.
+        parameters: Keyword arguments; strings may hold ``${expression}``, which may read what the step gave.
+        timeout_ms: Bound of one attempt, in real time; None for none.
+        retry: What follows a failure.
+    """
+
+    service: str = ""
+    action: str = ""
+    parameters: dict[str, JsonValue] = {}
+    timeout_ms: int | None = None
+    retry: RetryPolicy = RetryPolicy()
+
+    @property
+    def action_name(self) -> str:
+        """Name under which the callable is registered."""
+        return _action_name(self.service, self.action)
+
+
+class Fallback(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """The call that a step makes in the place of its own once that has failed for good.
+
+    Attributes:
+        service: As of a node.
+        action: As of a node.
+        parameters: Keyword arguments; None for those of the node.
+        timeout_ms: Bound of one attempt, in real time; None for none.
+        retry: What follows a failure.
+        compensate: What undoes the fallback; the node's own ``compensate`` does not. None for nothing.
+    """
+
+    service: str = ""
+    action: str = ""
+    parameters: dict[str, JsonValue] | None = None
+    timeout_ms: int | None = None
+    retry: RetryPolicy = RetryPolicy()
+    compensate: Compensation | None = None
+
+    @property
+    def action_name(self) -> str:
+        """Name under which the callable is registered."""
+        return _action_name(self.service, self.action)
+
+
+def _action_name(service: str, action: str) -> str:
+    return f"{service}.{action}" if service else action
+
+
 class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One box of a workflow.
 
@@ -211,6 +287,10 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
         total_timeout_ms: Bound of all attempts and waits on the execution's clock, from the first start.
         retry: What follows a failure.
         max_interruptions: How many attempts may be cut off by a crash or a shutdown before the step fails.
+        on_interrupted: What follows an attempt that was cut off.
+        fallback: What is called once, in the action's place, when the attempts are spent; None for nothing.
+        compensate: What undoes the step when the execution fails after it; None for nothing.
+        on_exhausted: What follows once the attempts, also those of a fallback, are spent.
         continue_on_error: A final failure is passed over: success connections are decided, the output is null.
         input_schema: JSON Schema of the resolved parameters; None for none.
         output_schema: JSON Schema of the output; None for none.
@@ -260,6 +340,10 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
     total_timeout_ms: int | None = None
     retry: RetryPolicy = RetryPolicy()
     max_interruptions: int = 10
+    on_interrupted: OnInterrupted = OnInterrupted.RETRY
+    fallback: Fallback | None = None
+    compensate: Compensation | None = None
+    on_exhausted: OnExhausted = OnExhausted.FAIL
     continue_on_error: bool = False
     input_schema: dict[str, JsonValue] | bool | None = None
     output_schema: dict[str, JsonValue] | bool | None = None
@@ -301,7 +385,28 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
     @property
     def action_name(self) -> str:
         """Name under which the callable is registered: ``service.action``, or ``action`` alone."""
-        return f"{self.service}.{self.action}" if self.service else self.action
+        return _action_name(self.service, self.action)
+
+    @property
+    def calls(self) -> dict[tuple[str, ...], tuple[str, dict[str, JsonValue]]]:
+        """Name and parameters of all that it may call, by the place of each within the node."""
+        found: dict[tuple[str, ...], tuple[str, dict[str, JsonValue]]] = {}
+        if self.action:
+            found[()] = (self.action_name, self.parameters)
+        fallback = self.fallback
+        if fallback is not None:
+            own = self.parameters if fallback.parameters is None else fallback.parameters
+            found["fallback",] = (fallback.action_name, own)
+            if fallback.compensate is not None:
+                found["fallback", "compensate"] = (fallback.compensate.action_name, fallback.compensate.parameters)
+        if self.compensate is not None:
+            found["compensate",] = (self.compensate.action_name, self.compensate.parameters)
+        return found
+
+    @property
+    def action_names(self) -> list[str]:
+        """Names of all actions that it may call."""
+        return [name for name, _ in self.calls.values()]
 
 
 class Connection(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
@@ -349,6 +454,7 @@ class Workflow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
         timeout_ms: Bound of the whole execution on its own clock; None for none.
         max_concurrent_steps: Of one execution, within the engine's own limit; None for that one.
         on_failure: What happens to attempts in flight when an execution halts.
+        compensate_on_cancel: What completed steps did is undone also where the execution is cancelled.
         vars: Constants, read as ``vars.NAME``.
         output: Value with ``${expression}`` strings; None for the default (the only leaf's output, else one by leaf).
         annotations: As on a node.
@@ -363,6 +469,7 @@ class Workflow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
     timeout_ms: int | None = None
     max_concurrent_steps: int | None = None
     on_failure: OnFailure = OnFailure.WAIT
+    compensate_on_cancel: bool = False
     vars: dict[str, JsonValue] = {}
     output: JsonValue = None
     annotations: dict[str, JsonValue] = {}
@@ -495,6 +602,7 @@ class StepState(Struct, frozen=True, gc=False):
         ended_at: When the status became terminal; None before that.
         items: Of a map that has begun; None otherwise.
         iterations: Of a loop: how many have begun.
+        answered_by: Who gave the output in the action's place: ``fallback`` or ``person``; ``""`` for nobody.
     """
 
     status: StepStatus
@@ -505,6 +613,29 @@ class StepState(Struct, frozen=True, gc=False):
     ended_at: datetime | None = None
     items: ItemCounts | None = None
     iterations: int = 0
+    answered_by: str = ""
+
+
+class CompensationState(Struct, frozen=True, gc=False):
+    """How the undoing of one step stands.
+
+    Attributes:
+        status: PENDING until its turn comes; CANCELLED where the execution was ended at once.
+        action: What it calls.
+        attempt: Number of its last attempt, which goes on from the step's own; before the first that of the step.
+        output: What it gave; None until COMPLETED.
+        error: Why the last attempt failed, also while another is to come; None if none failed.
+        started_at: First start; None before it.
+        ended_at: When the status became terminal; None before that.
+    """
+
+    status: StepStatus
+    action: str
+    attempt: int = 0
+    output: JsonValue = None
+    error: StepError | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 class ExecutionState(Struct, frozen=True):
@@ -520,10 +651,13 @@ class ExecutionState(Struct, frozen=True):
         error: Why it FAILED, was CANCELLED or TIMED_OUT; None otherwise.
         steps: One entry per node, in definition order, from the start; behind a node with bodies those of its bodies
             that have begun, by path (``each[3].charge``). Of a loop the last iteration is kept.
-        waiting_for: Names of missing inputs (``input.email``), sorted.
+        waiting_for: Names of missing inputs (``input.email``), and keys of steps that need an answer, sorted.
         in_flight: Attempts running now; more than 0 for a while after a pause.
         cancelling: True from the request to cancel until CANCELLED.
         handled_failures: Keys of failed steps that did not fail the execution.
+        compensations: How the undoing of each completed step stands, by key, in that order; empty unless the execution
+            undoes what it did.
+        compensation_failures: Keys of the steps that could not be undone.
         tags: As given at the start.
         key: As given at the start; ``""`` for none.
         start_at: When it was asked to begin; None for at once.
@@ -547,6 +681,8 @@ class ExecutionState(Struct, frozen=True):
     in_flight: int = 0
     cancelling: bool = False
     handled_failures: tuple[str, ...] = ()
+    compensations: dict[str, CompensationState] = {}
+    compensation_failures: tuple[str, ...] = ()
     tags: dict[str, str] = {}
     key: str = ""
     start_at: datetime | None = None

@@ -239,3 +239,45 @@ async def test_one_that_has_not_ended_is_refused_and_no_file_is_written_over(tmp
 def _shop(**more: Any) -> dict[str, Any]:
     calls: dict[str, Any] = {"lookup": lambda email: {"id": email}, "charge": lambda who: {"approved": False}}
     return {**calls, "ship": lambda: None, "mail": lambda: None, **more}
+
+
+def test_fallbacks_answers_and_what_was_undone_are_recorded(tmp_path: Path) -> None:
+    undo = {"action": "undo", "parameters": {"what": "${a}"}, "retry": {"initial_delay": "5ms"}}
+    other = {"action": "other", "retry": {"max_attempts": 2, "initial_delay": "3ms"}, "compensate": undo}
+    once = {"retry": {"max_attempts": 1}}
+    workflow = {
+        "id": "saga",
+        "nodes": [
+            {"id": "a", "action": "act", "fallback": other, **once},
+            {"id": "b", "action": "ask", "on_exhausted": "pause", "compensate": {"action": "undo"}, **once},
+            {"id": "c", "action": "act", **once},
+        ],
+        "connections": [{"source": "a", "target": "b"}, {"source": "b", "target": "c"}],
+    }
+    told: list[str] = []
+
+    def often(name: str, failures: int, result: object) -> Any:
+        def action(**_: object) -> object:
+            told.append(name)
+            if told.count(name) <= failures:
+                raise ConnectionError(name)
+            return result
+
+        return action
+
+    actions = [{"act": often("act", 9, 0), "other": often("other", 1, "o"), "ask": often("ask", 2, "x")}]
+    actions[0]["undo"] = often("undo", 1, None)
+
+    async def run() -> str:
+        async with asyncio.timeout(30), WorkflowEngine(store=tmp_path / "log.db", actions=actions) as engine:
+            await engine.run_workflow(workflow, execution_id="e")
+            await engine.answer("e", "b", "retry")
+            await engine.wait("e")
+            await engine.answer("e", "b", "output", "by hand")
+            return (await engine.wait("e")).status.value
+
+    assert asyncio.run(run()) == "FAILED"
+    text = passes(tmp_path)
+    assert 'run.answer("b", "retry"' in text
+    assert 'run.answer("b", "output", "by hand"' in text
+    assert 'assert run.undone == ["b", "a"]' in text

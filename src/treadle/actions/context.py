@@ -16,10 +16,11 @@ class StepContext(Struct, frozen=True):
         workflow_id: Of its workflow.
         step: Key of the step in ``ExecutionState.steps``.
         attempt: Number of this attempt; the first is 1.
-        idempotency_key: The same on every attempt of this step of this execution: hand it to whatever must not be
-            done twice, since an attempt that was cut off runs again.
+        idempotency_key: The same on every attempt of this call of this step: hand it to whatever must not be done
+            twice, since an attempt that was cut off runs again. A fallback and a compensation have keys of their own.
         deadline: When this attempt is cancelled; None without a ``timeout``.
         logger: Named ``treadle.actions``; its records carry the fields above in ``extra``.
+        role: What this call is to the step: ``action``, ``fallback`` or ``compensation``.
     """
 
     execution_id: str
@@ -29,3 +30,4 @@ class StepContext(Struct, frozen=True):
     idempotency_key: str
     deadline: datetime | None
     logger: logging.Logger | logging.LoggerAdapter[logging.Logger]
+    role: str = "action"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from treadle import Client, ExecutionStatus, UnavailableError
+from treadle import Answer, Client, ConflictError, ExecutionStatus, UnavailableError
 from treadle.cli import many
 from treadle.cli.arguments import (
     DEFAULT_DB,
@@ -240,6 +240,29 @@ def submit(
         status = state.steps[step].status if step in state.steps else state.status
         note(f"not taken: step {step!r} waits for no answer, it is {status.value}")
         raise typer.Exit(HAD_ENDED)
+
+    _with_client(db, whole)
+
+
+def answer(
+    execution_id: ExecutionId,
+    step: Annotated[str, typer.Argument(help="Key of the step whose attempts are spent.")],
+    answer: Annotated[Answer, typer.Argument(help="What becomes of it.")],
+    value: Annotated[str | None, typer.Argument(help="The output as JSON, or else text; only with 'output'.")] = None,
+    db: Db = DEFAULT_DB,
+) -> None:
+    """Say what becomes of a step whose attempts are spent: retry, output VALUE, skip or abort."""
+    if (value is None) is (answer is Answer.OUTPUT):
+        fail("the answer output has a value, and no other has" if value is not None else "give the output as well")
+    output = None if value is None else read_value("output", value)
+
+    async def whole(client: Client) -> None:
+        try:
+            await client.answer(execution_id, step, answer, output)
+        except ConflictError as error:
+            note(f"not taken: {error}")
+            raise typer.Exit(HAD_ENDED) from None
+        say("answered")
 
     _with_client(db, whole)
 

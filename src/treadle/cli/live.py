@@ -33,6 +33,7 @@ ENDS: Final = {
     "StepPassed": StepStatus.COMPLETED,
     "WaitEnded": StepStatus.COMPLETED,
     "InputGiven": StepStatus.COMPLETED,
+    "OutputGiven": StepStatus.COMPLETED,
     "EndReached": StepStatus.COMPLETED,
     "StepFailed": StepStatus.FAILED,
     "StepTimedOut": StepStatus.TIMED_OUT,
@@ -45,11 +46,19 @@ CHANGES: Final = {
     **ENDS,
     "StepStarted": StepStatus.RUNNING,
     "StepReady": StepStatus.WAITING,
+    "StepFellBack": StepStatus.WAITING,
     "WaitStarted": StepStatus.WAITING,
     "InputAsked": StepStatus.WAITING,
     "StepPaused": StepStatus.PAUSED,
+    "AnswerAwaited": StepStatus.PAUSED,
     "AttemptFailed": StepStatus.WAITING,
     "AttemptInterrupted": StepStatus.WAITING,
+}
+
+UNDONE: Final = {
+    "CompensationStarted": "is being undone",
+    "CompensationSucceeded": "undone",
+    "CompensationFailed": "could not be undone",
 }
 
 MARKS: Final = {
@@ -125,6 +134,8 @@ class LiveRun:
         """Show what happened."""
         line = self._lines.get(event.step)
         status = CHANGES.get(event.kind)
+        if line is not None and event.kind in UNDONE:
+            line.error = UNDONE[event.kind]
         if line is None or status is None:
             return
         self._count += 1
@@ -137,6 +148,8 @@ class LiveRun:
             line.took = max(0.0, event.at.timestamp() - line.began)
         if event.kind == "InputAsked":
             line.error = "asks a person"
+        if event.kind == "AnswerAwaited":
+            line.error = f"asks what to do: {line.error}"
         if event.kind == "StepPaused":
             line.error = "needs " + clean(", ".join(event.data.get("missing", [])))
 

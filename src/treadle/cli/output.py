@@ -89,10 +89,20 @@ def _more(event: HistoryEvent) -> str:
     if event.kind == "StepSkipped":
         missing = f", {data['missing']} is missing" if data.get("missing") else ""
         return f"by its {data.get('reason', 'join')}{missing}"
+    if event.kind == "AnswerAwaited":
+        return f"{data['error']['message']}; {how_to_answer(event.execution_id, event.step)}"
+    if event.kind == "StepAnswered":
+        return str(data["answer"])
     if event.kind == "InputAsked":
         return f"answer with: treadle submit {shlex.quote(event.execution_id)} {shlex.quote(event.step)} ..."
-    names = data.get("waiting_for") or data.get("missing") or []
+    names = data.get("waiting_for") or data.get("missing") or data.get("steps") or []
     return str(data.get("error", {}).get("message", "")) or ", ".join(names) or str(data.get("reason", ""))
+
+
+def how_to_answer(execution_id: str, step: str) -> str:
+    """Return how to answer for a step whose attempts are spent."""
+    command = f"treadle answer {shlex.quote(execution_id)} {shlex.quote(step)}"
+    return f"answer with: {command} retry (or: output VALUE, skip, abort)"
 
 
 def show_result(state: ExecutionState, how_to_go_on: str = "") -> None:
@@ -101,6 +111,8 @@ def show_result(state: ExecutionState, how_to_go_on: str = "") -> None:
     say(f"{state.status.value}{output}")
     if state.error is not None:
         say(f"{state.error.type}: {state.error.message}")
+    if state.compensation_failures:
+        say(f"could not be undone: {', '.join(state.compensation_failures)}")
     if state.status is ExecutionStatus.RUNNING and state.waiting_for:
         say(f"steps wait for {', '.join(state.waiting_for)}")
     if state.status is ExecutionStatus.PAUSED:
@@ -117,6 +129,11 @@ def show_state(state: ExecutionState) -> None:
         took = duration(step.started_at, step.ended_at)
         error = f"{step.error.type}: {step.error.message}" if step.error is not None else ""
         say("  ".join(["", name.ljust(width), step.status.value.ljust(9), took.rjust(8), attempt, error]).rstrip())
+    for name, one in state.compensations.items():
+        error = f"{one.error.type}: {one.error.message}" if one.error is not None else ""
+        took = duration(one.started_at, one.ended_at)
+        words = ["", name.ljust(width), one.status.value.ljust(9), took.rjust(8), f"undone by {one.action}", error]
+        say("  ".join(words).rstrip())
     show_result(state)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -120,17 +121,20 @@ def _node(node: dict[str, JsonValue], redact: Redaction) -> dict[str, JsonValue]
 
 
 def _replace(workflow: Workflow, recording: Recording, redact: Redaction) -> str:
-    callers: dict[str, list[str]] = {}
+    callers: dict[str, dict[str, None]] = {}
     for node in workflow.nodes:
-        if node.action:
-            callers.setdefault(node.action_name, []).append(node.id)
+        for name in node.action_names:
+            callers.setdefault(name, {})[node.id] = None
+    found: dict[tuple[str, str], list[Returned | Raised | Unending]] = {}
+    for called, outcomes in recording.outcomes.items():
+        found.setdefault((called.action, called.step), []).extend(outcomes)
     items = []
     for name, steps in callers.items():
-        called = [step for step in steps if step in recording.outcomes]
-        if called and len(steps) == 1:
-            items.append(entry(name, _outcomes(recording.outcomes[steps[0]], redact, 1, name)))
-        elif called:
-            each = [entry(step, _outcomes(recording.outcomes[step], redact, 3, step)) for step in called]
+        called_by = [step for step in steps if (name, step) in found]
+        if called_by and len(steps) == 1:
+            items.append(entry(name, _outcomes(found[name, called_by[0]], redact, 1, name)))
+        elif called_by:
+            each = [entry(step, _outcomes(found[name, step], redact, 3, step)) for step in called_by]
             items.append(entry(name, _by_step(each, len(entry(name, "")))))
     return block("{", items, "}", 0, len(_USED)) if items else "{}  # nothing was called"
 
@@ -185,13 +189,17 @@ def _assertions(state: ExecutionState, recording: Recording, redact: Redaction) 
         for name, step in state.steps.items()
         if step.error is not None and step.status.value in ("FAILED", "TIMED_OUT")
     }
-    attempts = {name: len(each) for name, each in recording.outcomes.items()}
+    attempts: Counter[str] = Counter()
+    for called, each in recording.outcomes.items():
+        attempts[called.step] += 0 if called.undoes else len(each)
+    undone = [name for name, one in state.compensations.items() if one.status.value == "COMPLETED"]
     lines = [
         _equal("run.status", state.status.value),
         _equal("run.path", recording.path),
         _equal("run.statuses", statuses),
-        _equal("run.attempts", attempts),
+        _equal("run.attempts", {step: count for step, count in attempts.items() if count}),
     ]
+    lines += [_equal("run.undone", undone)] if undone else []
     lines += [_equal("run.errors", errors)] if errors else []
     lines += [_equal(f"run.wait_seconds({quoted(step)})", waits) for step, waits in recording.waits.items()]
     if state.status.value == "COMPLETED":

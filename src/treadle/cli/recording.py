@@ -7,12 +7,13 @@ what writing and switching took, so times alone put everything in its order agai
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from treadle import find_node
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from enum import Enum
 
     from treadle import HistoryEvent, Workflow
     from treadle.cli.literals import JsonValue
@@ -28,12 +29,59 @@ STARTS: Final = (
     "GroupStarted",
     "EndReached",
 )
-_ENDS: Final = ("StepSucceeded", "AttemptFailed", "StepFailed", "StepTimedOut", "StepCancelled", "AttemptInterrupted")
-_REQUESTS: Final = ("ExecutionPaused", "ExecutionResumed", "CancelRequested", "InputGiven")
+_FAILURES: Final = (
+    "AttemptFailed",
+    "StepFailed",
+    "StepFellBack",
+    "AnswerAwaited",
+    "CompensationDelayed",
+    "CompensationFailed",
+)
+_INTERRUPTED: Final = ("AttemptInterrupted", "CompensationInterrupted")
+_ENDS: Final = (
+    *_FAILURES,
+    *_INTERRUPTED,
+    "StepSucceeded",
+    "StepTimedOut",
+    "StepCancelled",
+    "CompensationSucceeded",
+)
+_REQUESTS: Final = (
+    "ExecutionPaused",
+    "ExecutionResumed",
+    "CancelRequested",
+    "InputGiven",
+    "StepAnswered",
+    "OutputGiven",
+)
 
 _RANK_SECONDS: Final = 1e-5
 """Between two turns of one millisecond."""
 _RANKS: Final = 90
+
+
+class Policy(Protocol):
+    """A retry policy."""
+
+    max_attempts: int
+    initial_delay_ms: int
+    backoff: float
+    max_delay_ms: int
+    jitter: Enum
+    non_retryable: tuple[str, ...]
+
+
+class Called(NamedTuple):
+    """What a step called.
+
+    Attributes:
+        action: Its name.
+        undoes: It was to undo the step.
+    """
+
+    action: str
+    step: str
+    undoes: bool = False
 
 
 class Returned(NamedTuple):
@@ -61,8 +109,8 @@ class Request(NamedTuple):
     """What was asked of the execution.
 
     Attributes:
-        verb: ``pause``, ``resume``, ``cancel`` or ``submit``.
-        arguments: Inputs, a reason, or a step and an answer.
+        verb: ``pause``, ``resume``, ``cancel``, ``submit`` or ``answer``.
+        arguments: Inputs, a reason, or a step and an answer, with the output where that is it.
     """
 
     at: float
@@ -74,14 +122,14 @@ class Recording(NamedTuple):
     """A finished execution.
 
     Attributes:
-        outcomes: By step, one for each attempt that was not cut off, in order.
+        outcomes: By call, one for each attempt that was not cut off, in order.
         waits: By step, seconds between its attempts; steps whose waits are random are left out.
         interrupted: How many attempts were cut off.
         slots: The most attempts that ran at a time.
     """
 
     input: dict[str, JsonValue]
-    outcomes: dict[str, list[Returned | Raised | Unending]]
+    outcomes: dict[Called, list[Returned | Raised | Unending]]
     requests: list[Request]
     path: list[str]
     waits: dict[str, list[float]]
@@ -91,39 +139,72 @@ class Recording(NamedTuple):
 
 def record(workflow: Workflow, history: Sequence[HistoryEvent]) -> Recording:
     """Return what the history of an ended execution says."""
-    outcomes: dict[str, list[Returned | Raised | Unending]] = {}
+    calls = _Calls(workflow)
+    outcomes: dict[Called, list[Returned | Raised | Unending]] = {}
     requests: list[Request] = []
     waits: dict[str, list[float]] = {}
-    open_attempts: dict[str, int] = {}
-    failures: Counter[str] = Counter()
     interrupted = slots = 0
-    times = _times(history)
-    for event, at in zip(history, times, strict=True):
-        step = event.step
-        if event.kind == "StepStarted":
-            open_attempts[step] = event.attempt
-            slots = max(slots, len(open_attempts))
-        elif event.kind in _ENDS and step in open_attempts:
-            del open_attempts[step]
-            if event.kind == "AttemptInterrupted":
+    for event, at in zip(history, _times(history), strict=True):
+        calls.take(event)
+        slots = max(slots, len(calls.open))
+        if event.kind in _ENDS and event.step in calls.open:
+            called, policy, failures = calls.end(event)
+            if event.kind in _INTERRUPTED:
                 interrupted += 1
                 continue
-            failures[step] += event.kind in ("AttemptFailed", "StepFailed")
-            outcomes.setdefault(step, []).append(_outcome(event, at, _retry(workflow, step), failures[step]))
+            outcomes.setdefault(called, []).append(_outcome(event, at, policy, failures))
+            if event.kind == "AttemptFailed" and policy.jitter.value == "none":
+                waits.setdefault(event.step, []).append(event.data["delay_ms"] / 1000)
         elif event.kind in _REQUESTS and (request := _request(event, at)) is not None:
             requests.append(request)
-        if event.kind == "AttemptFailed" and _retry(workflow, step).jitter.value == "none":  # type: ignore[attr-defined]
-            waits.setdefault(step, []).append(event.data["delay_ms"] / 1000)
-    for step in open_attempts:
-        outcomes.setdefault(step, []).append(Unending())
+    for called in calls.open.values():
+        outcomes.setdefault(called, []).append(Unending())
     path = list(dict.fromkeys(event.step for event in history if event.kind in STARTS))
     return Recording(history[0].data["input"], outcomes, requests, path, waits, interrupted, slots)
 
 
-def _retry(workflow: Workflow, step: str) -> object:
-    node = find_node(workflow, step)
-    assert node is not None  # its history is one of this workflow
-    return node.retry
+class _Calls:
+    """What each step calls, as its history tells: its action, its fallback, what undoes either.
+
+    Attributes:
+        open: By step, the call that runs.
+    """
+
+    def __init__(self, workflow: Workflow) -> None:
+        self.open: dict[str, Called] = {}
+        self._workflow = workflow
+        self._fell_back: set[str] = set()
+        self._failures: Counter[Called] = Counter()
+
+    def take(self, event: HistoryEvent) -> None:
+        """Take note of an event, but for the end of an attempt."""
+        step = event.step
+        if event.kind == "StepAnswered":
+            self._fell_back.discard(step)
+            for called in [one for one in self._failures if one.step == step]:
+                del self._failures[called]  # the attempts start anew
+        elif event.kind in ("StepStarted", "CompensationStarted"):
+            self.open[step] = self._called(step, undoes=event.kind == "CompensationStarted")
+
+    def _called(self, step: str, *, undoes: bool) -> Called:
+        return Called(self._call(step, undoes=undoes).action_name, step, undoes)
+
+    def _call(self, step: str, *, undoes: bool) -> Any:  # noqa: ANN401 - a node, a fallback or a compensation
+        """Return the definition of what a step calls now."""
+        node = find_node(self._workflow, step)
+        assert node is not None  # its history is one of this workflow
+        call = node.fallback if step in self._fell_back and node.fallback is not None else node
+        undo = call.compensate
+        return undo if undoes else call
+
+    def end(self, event: HistoryEvent) -> tuple[Called, Policy, int]:
+        """Return what ended, its policy, and how many of its attempts have failed."""
+        called = self.open.pop(event.step)
+        policy = self._call(event.step, undoes=called.undoes).retry
+        self._failures[called] += event.kind in _FAILURES
+        if event.kind == "StepFellBack":
+            self._fell_back.add(event.step)
+        return called, policy, self._failures[called]
 
 
 def _times(history: Sequence[HistoryEvent]) -> list[float]:
@@ -142,15 +223,15 @@ def _times(history: Sequence[HistoryEvent]) -> list[float]:
     return times
 
 
-def _outcome(event: HistoryEvent, at: float, policy: object, failures: int) -> Returned | Raised | Unending:
+def _outcome(event: HistoryEvent, at: float, policy: Policy, failures: int) -> Returned | Raised | Unending:
     data = event.data
-    if event.kind == "StepSucceeded":
+    if event.kind in ("StepSucceeded", "CompensationSucceeded"):
         return Returned(at, data.get("output"))
     if event.kind in ("StepTimedOut", "StepCancelled") or data.get("timed_out"):
         return Unending()
     error = data["error"]
-    most, refused = max(1, policy.max_attempts), policy.non_retryable  # type: ignore[attr-defined]
-    is_last = event.kind == "StepFailed"
+    most, refused = max(1, policy.max_attempts), policy.non_retryable
+    is_last = event.kind not in ("AttemptFailed", "CompensationDelayed")
     return Raised(
         at,
         error["type"],
@@ -160,13 +241,13 @@ def _outcome(event: HistoryEvent, at: float, policy: object, failures: int) -> R
     )
 
 
-def _retry_after(delay_ms: int, policy: object, failures: int) -> float | None:
+def _retry_after(delay_ms: int, policy: Policy, failures: int) -> float | None:
     """Return the wait that the error must have asked for, where the policy alone gives a shorter one."""
     try:
-        computed = policy.initial_delay_ms * policy.backoff ** (failures - 1)  # type: ignore[attr-defined]
+        computed = policy.initial_delay_ms * policy.backoff ** (failures - 1)
     except OverflowError:
         computed = float("inf")
-    return delay_ms / 1000 if delay_ms > min(computed, policy.max_delay_ms) else None  # type: ignore[attr-defined]
+    return delay_ms / 1000 if delay_ms > min(computed, policy.max_delay_ms) else None
 
 
 def _request(event: HistoryEvent, at: float) -> Request | None:
@@ -176,8 +257,14 @@ def _request(event: HistoryEvent, at: float) -> Request | None:
         case "ExecutionPaused":
             return None if data.get("waiting_for") else Request(at, "pause", [])
         case "ExecutionResumed":
+            if data.get("by_itself"):
+                return None
             return Request(at, "resume", [data["inputs"]] if data.get("inputs") else [])
         case "InputGiven":
             return None if data.get("is_default") else Request(at, "submit", [event.step, data["output"]])
+        case "StepAnswered":
+            return None if data["answer"] == "output" else Request(at, "answer", [event.step, data["answer"]])
+        case "OutputGiven":
+            return Request(at, "answer", [event.step, "output", data["output"]])
         case _:
             return Request(at, "cancel", [data["reason"]] if data.get("reason") else [])

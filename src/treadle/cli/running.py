@@ -69,7 +69,15 @@ if TYPE_CHECKING:
 SLOTS: Final = 5
 DOCUMENTS: Final = {".yaml", ".yml", ".json"}
 
-_MAY_REST: Final = {"ExecutionPaused", "StepSucceeded", "StepFailed", "StepTimedOut", "StepCancelled", "AttemptFailed"}
+_MAY_REST: Final = {
+    "ExecutionPaused",
+    "StepSucceeded",
+    "StepFailed",
+    "StepTimedOut",
+    "StepCancelled",
+    "AttemptFailed",
+    "AnswerAwaited",
+}
 """Events after which a paused execution may have nothing in flight any more."""
 
 
@@ -175,7 +183,7 @@ def _resume(
     modules, known = import_actions(actions), read_secrets(secrets)
 
     async def here() -> ExecutionState | None:
-        async with WorkflowEngine(slots, store=db, actions=modules, recover="none", secrets=known) as engine:
+        async with WorkflowEngine(slots, store=db, actions=modules, recover=[execution_id], secrets=known) as engine:
             workflow = await engine.get_execution_workflow(execution_id)
             _need_actions(workflow, engine)
             before = await _last_cursor(engine, execution_id)
@@ -236,7 +244,7 @@ def _load(file: Path, engine: WorkflowEngine) -> Workflow:
 
 def _need_actions(workflow: Workflow, engine: WorkflowEngine) -> None:
     """End the command where an action is missing that a step may need: it would wait for it for ever."""
-    names = {node.action_name for node in workflow.nodes if node.action} - set(engine.actions)
+    names = {name for node in workflow.nodes for name in node.action_names} - set(engine.actions)
     if names:
         listed = ", ".join(f'"{name}"' for name in sorted(names))
         fail(f"no action {listed} is registered; name the module that has it with --actions")
@@ -376,5 +384,5 @@ def _resume_command(state: ExecutionState, db: Path, actions: list[str] | None, 
     for name in actions or []:
         words += ["--actions", name]
     words += [] if secrets is None else ["--secrets", str(secrets)]
-    names = {path.removeprefix("input.").partition(".")[0] for path in state.waiting_for}
+    names = {path.removeprefix("input.").partition(".")[0] for path in state.waiting_for if path.startswith("input.")}
     return " ".join([shlex.join(words), *(f"-i {shlex.quote(name)}=..." for name in sorted(names))])

@@ -22,6 +22,7 @@ from treadle.definition.handles import NodeHandle, OutputReference, Reference, e
 from treadle.definition.known import Actions
 from treadle.definition.mermaid import to_mermaid
 from treadle.definition.options import retry_policy
+from treadle.definition.remedies import compensation, fallback
 from treadle.definition.schema import definition_schema
 from treadle.definition.writing import to_document
 from treadle.durations import format_duration, parse_duration
@@ -38,8 +39,10 @@ __all__ = [
     "WorkflowBuilder",
     "call",
     "check_document",
+    "compensation",
     "definition_schema",
     "expression",
+    "fallback",
     "format_duration",
     "load_workflow",
     "load_workflows",

@@ -33,6 +33,7 @@ class WorkflowBuilder(GraphBuilder):
         timeout: Bound of the whole execution.
         max_concurrent_steps: Of one execution.
         on_failure: What happens to attempts in flight when an execution halts.
+        compensate_on_cancel: What completed steps did is undone also where an execution is cancelled.
         variables: Constants, read as ``vars.NAME``.
         annotations: Keys kept for editors, such as ``description``.
     """
@@ -47,6 +48,7 @@ class WorkflowBuilder(GraphBuilder):
         timeout: timedelta | None = None,
         max_concurrent_steps: int | None = None,
         on_failure: OnFailure | str = OnFailure.WAIT,
+        compensate_on_cancel: bool = False,
         variables: Mapping[str, JsonValue] | None = None,
         annotations: Mapping[str, JsonValue] | None = None,
     ) -> None:
@@ -58,6 +60,7 @@ class WorkflowBuilder(GraphBuilder):
         self._timeout_ms = bound(timeout)
         self._max_concurrent_steps = max_concurrent_steps
         self._on_failure = member(OnFailure, on_failure)
+        self._compensate_on_cancel = compensate_on_cancel
         self._vars = dict(variables or {})
         self._annotations = dict(annotations or {})
 
@@ -81,6 +84,7 @@ class WorkflowBuilder(GraphBuilder):
             timeout_ms=self._timeout_ms,
             max_concurrent_steps=self._max_concurrent_steps,
             on_failure=self._on_failure,
+            compensate_on_cancel=self._compensate_on_cancel,
             vars=self._vars,
             output=self._output,
             annotations=self._annotations,

@@ -11,6 +11,7 @@ from treadle.definition.fields import (
     SHARE_PATTERN,
     SIMPLE_JOINS,
     Field,
+    Reader,
     Schema,
     Spot,
     Unread,
@@ -45,9 +46,20 @@ from treadle.definition.fields import (
     unknown_key,
 )
 from treadle.durations import DURATION_PATTERN, ISO_PATTERN
-from treadle.model import FORMAT_VERSION, Jitter, NodeType, OnFailure, OnSkip, Outcome, SwitchMode
+from treadle.model import (
+    FORMAT_VERSION,
+    Jitter,
+    NodeType,
+    OnExhausted,
+    OnFailure,
+    OnInterrupted,
+    OnSkip,
+    Outcome,
+    SwitchMode,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from enum import Enum
 
     from treadle.model import JsonValue
@@ -130,21 +142,27 @@ RETRY_KEYS: Final = table(
 )
 
 
-def read_retry(value: JsonValue, spot: Spot) -> dict[str, Any] | Unread:
-    """Take a retry policy as its fields that were given, so that defaults can be merged key by key."""
-    if not isinstance(value, dict):
-        return spot.wrong_type("an object", value)
-    given: dict[str, Any] = {}
-    for key, one in value.items():
-        field = RETRY_KEYS.get(key)
-        if field is None:
-            unknown_key(spot, key, RETRY_KEYS)
-        elif one is not None and not isinstance(read := field.read(one, spot.below(key)), Unread):
-            given[field.name] = read
-    return given
+def fields_of(keys: Mapping[str, Field], *, needs: str = "") -> Reader:
+    """Return a reader of an object as its fields that were given, so that defaults can be merged key by key."""
+
+    def read(value: JsonValue, spot: Spot) -> dict[str, Any] | Unread:
+        if not isinstance(value, dict):
+            return spot.wrong_type("an object", value)
+        given: dict[str, Any] = {}
+        for key, one in value.items():
+            field = keys.get(key)
+            if field is None:
+                unknown_key(spot, key, keys)
+            elif one is not None and not isinstance(read := field.read(one, spot.below(key)), Unread):
+                given[field.name] = read
+        if needs and value.get(needs) in (None, ""):
+            spot.error("missing_key", f'the key "{needs}" is missing: it names what is called')
+        return given
+
+    return read
 
 
-_RETRY_FIELD: Final = Field("retry", read_retry, _RETRY, "What follows a failure.")
+_RETRY_FIELD: Final = Field("retry", fields_of(RETRY_KEYS), _RETRY, "What follows a failure.")
 _TIMEOUT_FIELD: Final = Field(
     "timeout_ms",
     read_bound,
@@ -160,6 +178,24 @@ _ON_FAILURE_FIELD: Final = Field(
     _one_of(OnFailure),
     "What happens to attempts in flight when the workflow, or a body, halts.",
 )
+
+_CALL_FIELDS: Final = (
+    Field("service", read_text, _TEXT, "With `action` the name of the callable."),
+    Field("action", read_text, _NAME, "See `service`; alone it is the whole name."),
+    Field("parameters", read_object, _OBJECT, "Keyword arguments; text may hold `${expression}`."),
+    Field("timeout_ms", read_bound, _DURATION, "Bound of one attempt, in real time; 0 for none.", key="timeout"),
+    _RETRY_FIELD,
+)
+COMPENSATE_KEYS: Final = table(*_CALL_FIELDS)
+"""Of what undoes a step, or its fallback."""
+
+_COMPENSATE_FIELD: Final = Field(
+    "compensate",
+    fields_of(COMPENSATE_KEYS, needs="action"),
+    {"$ref": "#/$defs/compensate"},
+    "What undoes the call when the execution fails after it.",
+)
+FALLBACK_KEYS: Final = table(*_CALL_FIELDS, _COMPENSATE_FIELD)
 
 DEFAULTS_KEYS: Final = table(_TIMEOUT_FIELD, _RETRY_FIELD)
 """Of ``defaults``, which hold for action nodes."""
@@ -188,6 +224,25 @@ CONFIG_KEYS: Final = table(
     ),
     _RETRY_FIELD,
     Field("max_interruptions", count(0), _whole(0), "Attempts that may be cut off by a crash before the step fails."),
+    Field(
+        "on_interrupted",
+        choice(OnInterrupted),
+        _one_of(OnInterrupted),
+        "What follows an attempt that a crash cut off; `fail` and `pause` give at-most-once.",
+    ),
+    Field(
+        "fallback",
+        fields_of(FALLBACK_KEYS, needs="action"),
+        {"$ref": "#/$defs/fallback"},
+        "What is called once, in the action's place, when the attempts are spent.",
+    ),
+    _COMPENSATE_FIELD,
+    Field(
+        "on_exhausted",
+        choice(OnExhausted),
+        _one_of(OnExhausted),
+        "What follows once the attempts are spent: the step fails, or pauses until a person answers.",
+    ),
     Field("continue_on_error", read_flag, _FLAG, "A final failure is passed over; the output is null."),
     Field("input_schema", read_schema, _JSON_SCHEMA, "JSON Schema of the resolved parameters."),
     Field("output_schema", read_schema, _JSON_SCHEMA, "JSON Schema of the output."),
@@ -297,6 +352,10 @@ OF_ACTIONS: Final = (
     "total_timeout_ms",
     "retry",
     "max_interruptions",
+    "on_interrupted",
+    "fallback",
+    "compensate",
+    "on_exhausted",
     "input_schema",
     "output_schema",
 )
@@ -350,6 +409,12 @@ WORKFLOW_KEYS: Final = table(
         choice(OnFailure),
         _one_of(OnFailure),
         "What happens to attempts in flight when an execution halts.",
+    ),
+    Field(
+        "compensate_on_cancel",
+        read_flag,
+        _FLAG,
+        "What completed steps did is undone also where the execution is cancelled.",
     ),
     Field("vars", read_object, _OBJECT, "Constants, read as `vars.NAME`."),
     Field("output", read_anything, {}, "Value with `${expression}` text; by default what the leaves give."),

@@ -58,6 +58,7 @@ class Reader(NamedTuple):
         edge: See ``Asked``.
         may_read_secrets: It is a parameter.
         more: Further names that it may read.
+        is_exempt: It may read any step: it is evaluated only where those it reads are done, as a compensation is.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Reader(NamedTuple):
     edge: int | None = None
     may_read_secrets: bool = False
     more: tuple[str, ...] = ()
+    is_exempt: bool = False
 
 
 class Around(NamedTuple):
@@ -156,7 +158,7 @@ class Names:
         """Note what is to be asked of the graph that has the step; False if none has it."""
         step = self._graph.index.get(name)
         if step is not None:
-            if reader.node is not None and asks and not one.guarded:
+            if reader.node is not None and asks and not (one.guarded or reader.is_exempt):
                 self.asked.append(Asked(reader.node, step, reader.edge, needs_output, one.text, reader.path))
             return True
         if self._around is None or self._outer is None:

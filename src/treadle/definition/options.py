@@ -10,7 +10,19 @@ from treadle.definition.handles import Reference
 from treadle.durations import parse_duration
 from treadle.errors import ExpressionError, ValidationError
 from treadle.expressions import translate_condition
-from treadle.model import Jitter, Join, JoinKind, JsonValue, OnSkip, RetryPolicy, Timer
+from treadle.model import (
+    Compensation,
+    Fallback,
+    Jitter,
+    Join,
+    JoinKind,
+    JsonValue,
+    OnExhausted,
+    OnInterrupted,
+    OnSkip,
+    RetryPolicy,
+    Timer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,6 +67,10 @@ class ActionOptions(NodeOptions, total=False):
         total_timeout: Bound of all attempts and waits.
         retry: See ``retry_policy``.
         max_interruptions: How many attempts may be cut off by a crash.
+        on_interrupted: ``retry``, ``fail`` or ``pause``.
+        fallback: See ``treadle.definition.fallback``.
+        compensate: See ``treadle.definition.compensation``.
+        on_exhausted: ``fail`` or ``pause``.
         input_schema: JSON Schema of the resolved parameters.
         output_schema: JSON Schema of the output.
     """
@@ -63,6 +79,10 @@ class ActionOptions(NodeOptions, total=False):
     total_timeout: timedelta | None
     retry: RetryPolicy | None
     max_interruptions: int
+    on_interrupted: OnInterrupted | str
+    fallback: Fallback | None
+    compensate: Compensation | None
+    on_exhausted: OnExhausted | str
     input_schema: Schema
     output_schema: Schema
 
@@ -113,6 +133,10 @@ def action_fields(options: ActionOptions) -> dict[str, Any]:
         "total_timeout_ms": bound(options.get("total_timeout")),
         "retry": options.get("retry") or RetryPolicy(),
         "max_interruptions": options.get("max_interruptions", 10),
+        "on_interrupted": member(OnInterrupted, options.get("on_interrupted", OnInterrupted.RETRY)),
+        "fallback": options.get("fallback"),
+        "compensate": options.get("compensate"),
+        "on_exhausted": member(OnExhausted, options.get("on_exhausted", OnExhausted.FAIL)),
         "input_schema": options.get("input_schema"),
         "output_schema": options.get("output_schema"),
     }

@@ -37,7 +37,7 @@ from treadle.definition.keys import (
 from treadle.definition.layout import NOWHERE, Layout, Origin, ReadNode, layout_of
 from treadle.definition.linear import read_steps
 from treadle.definition.problems import Findings, Nearest, path_text, quoted
-from treadle.model import Body, Connection, Node, NodeType, RetryPolicy, Workflow
+from treadle.model import Body, Compensation, Connection, Fallback, Node, NodeType, RetryPolicy, Workflow
 from treadle.values import kind_of
 
 if TYPE_CHECKING:
@@ -323,6 +323,24 @@ def _apply_defaults(fields: dict[str, Any], defaults: dict[str, Any], *, is_give
     """Complete the fields of a node; a timeout of 0 was given, and means none."""
     if not is_given and defaults.get("timeout_ms") is not None:
         fields["timeout_ms"] = defaults["timeout_ms"]
+    _complete_retry(fields, defaults)
+    if "fallback" in fields:
+        fields["fallback"] = Fallback(**_call(fields["fallback"], defaults))
+    if "compensate" in fields:
+        fields["compensate"] = Compensation(**_call(fields["compensate"], defaults))
+
+
+def _call(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a fallback or a compensation; the defaults of action nodes hold for each of their calls."""
+    if defaults.get("timeout_ms") is not None:
+        given.setdefault("timeout_ms", defaults["timeout_ms"])
+    _complete_retry(given, defaults)
+    if "compensate" in given:
+        given["compensate"] = Compensation(**_call(given["compensate"], defaults))
+    return given
+
+
+def _complete_retry(fields: dict[str, Any], defaults: dict[str, Any]) -> None:
     retry = {**defaults.get("retry", {}), **fields.pop("retry", {})}
     if retry:
         fields["retry"] = RetryPolicy(**retry)

@@ -13,10 +13,12 @@ from treadle.definition.fields import ANNOTATION_PREFIX, Schema, annotation_name
 from treadle.definition.keys import (
     BELONGS_TO,
     BODY_KEYS,
+    COMPENSATE_KEYS,
     CONFIG_KEYS,
     CONNECTION_KEYS,
     DEFAULTS_KEYS,
     DURATION_SCHEMA,
+    FALLBACK_KEYS,
     FORMAT_FIELD,
     JOIN_SCHEMA,
     NEEDS,
@@ -59,6 +61,8 @@ def definition_schema() -> Schema:
                 },
                 "retry": _object(RETRY_KEYS),
                 "join": JOIN_SCHEMA,
+                "fallback": {**_object(FALLBACK_KEYS), "required": ["action"]},
+                "compensate": {**_object(COMPENSATE_KEYS), "required": ["action"]},
                 "defaults": _object(DEFAULTS_KEYS),
                 "body": {
                     **_object(

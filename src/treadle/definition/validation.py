@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from treadle.definition.fields import ELSE
 from treadle.definition.graph import Graph
 from treadle.definition.keys import GROUPS
+from treadle.definition.layout import Origin
 from treadle.definition.names import RESERVED, Around, Asked, Names, Reader
 from treadle.definition.parameters import parameter_findings
 from treadle.definition.precedence import Precedence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from treadle.definition.graph import Edge
     from treadle.definition.known import KnownActions
-    from treadle.definition.layout import Layout, Origin
+    from treadle.definition.layout import Layout
     from treadle.definition.problems import Findings, Path
     from treadle.expressions import Expression, Missing
     from treadle.model import Body, JsonValue, Node, Workflow
@@ -53,21 +54,25 @@ def check_actions(workflow: Workflow | Body, layout: Layout, findings: Findings,
     """Note every action that is not registered, and every parameter that the function of a registered one refuses."""
     nearest = Nearest()
     for node, origin in zip(workflow.nodes, layout.nodes, strict=True):
-        name = node.action_name
-        if node.type is not NodeType.ACTION or not node.action:
+        if node.type is not NodeType.ACTION:
             continue
-        if not actions.has(name):
-            known = ", ".join(sorted(actions.names)[:8])
-            hint = nearest.hint(name, actions.names) or (f"registered: {known}" if known else "none is registered")
-            findings.error(
-                "unknown_action", origin.path("action"), f"no action {quoted(name)} is registered", hint=hint
-            )
-        elif (signature := actions.signature(name)) is not None:
-            findings.all.extend(parameter_findings(name, signature, node.parameters, origin, nearest))
-    for place, below in layout.bodies.items():
-        body = workflow.nodes[place].body
+        for place, (name, parameters) in node.calls.items():
+            at = Origin(origin.path(*place), _CALL) if place else origin
+            if not actions.has(name):
+                known = ", ".join(sorted(actions.names)[:8])
+                hint = nearest.hint(name, actions.names) or (f"registered: {known}" if known else "none is registered")
+                message = f"no action {quoted(name)} is registered"
+                findings.error("unknown_action", at.path("action"), message, hint=hint)
+            elif (signature := actions.signature(name)) is not None:
+                findings.all.extend(parameter_findings(name, signature, parameters, at, nearest))
+    for number, below in layout.bodies.items():
+        body = workflow.nodes[number].body
         if body is not None:
             check_actions(body, below, findings, actions)
+
+
+_CALL: Final[dict[str, Path]] = {"action": ("action",), "parameters": ("parameters",)}
+"""Places within a fallback or a compensation."""
 
 
 class _Check:
@@ -242,6 +247,10 @@ class _Check:
             for below, text in _texts(node.parameters):
                 reader = Reader(origin.path("parameters", *below), place, may_read_secrets=True)
                 self._template(text, reader)
+            for at, parameters, is_exempt in _other_parameters(node):
+                for below, text in _texts(parameters):
+                    reader = Reader(origin.path(*at, *below), place, may_read_secrets=True, is_exempt=is_exempt)
+                    self._template(text, reader)
             for name, value in _other_templates(node):
                 more = _told(node) if name == "input" else ()
                 for below, text in _texts(value):
@@ -356,6 +365,16 @@ def _texts(value: JsonValue) -> Iterator[tuple[Path, str]]:
             agenda.extend(((*path, key), below) for key, below in reversed(one.items()))
         elif isinstance(one, list):
             agenda.extend(((*path, place), below) for place, below in reversed(list(enumerate(one))))
+
+
+def _other_parameters(node: Node) -> Iterator[tuple[tuple[str, ...], JsonValue, bool]]:
+    """Yield the place and the parameters of each other call of a node, and whether they may read any step."""
+    if node.fallback is not None:
+        yield ("fallback", "parameters"), node.fallback.parameters, False
+        if node.fallback.compensate is not None:
+            yield ("fallback", "compensate", "parameters"), node.fallback.compensate.parameters, True
+    if node.compensate is not None:
+        yield ("compensate", "parameters"), node.compensate.parameters, True
 
 
 def _other_templates(node: Node) -> Iterator[tuple[str, JsonValue]]:

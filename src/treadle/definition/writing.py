@@ -10,10 +10,30 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.definition.fields import ELSE
-from treadle.definition.keys import BODY_KEYS, CONFIG_KEYS, NODE_HEAD_KEYS, RETRY_KEYS, WORKFLOW_KEYS
+from treadle.definition.keys import (
+    BODY_KEYS,
+    COMPENSATE_KEYS,
+    CONFIG_KEYS,
+    FALLBACK_KEYS,
+    NODE_HEAD_KEYS,
+    RETRY_KEYS,
+    WORKFLOW_KEYS,
+)
 from treadle.definition.layout import Layout, Origin
 from treadle.durations import format_duration
-from treadle.model import FORMAT_VERSION, Body, Connection, Join, JoinKind, Node, RetryPolicy, Timer, Workflow
+from treadle.model import (
+    FORMAT_VERSION,
+    Body,
+    Compensation,
+    Connection,
+    Fallback,
+    Join,
+    JoinKind,
+    Node,
+    RetryPolicy,
+    Timer,
+    Workflow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -100,8 +120,8 @@ def _written(name: str, value: object) -> JsonValue:
             return {"at_least": value.count}
         case Join():
             return value.kind.value
-        case RetryPolicy():
-            return _fields(value, RETRY_KEYS.values())
+        case RetryPolicy() | Fallback() | Compensation():
+            return _fields(value, _KEYS[type(value)].values())
         case Body():
             return {**_fields(value, BODY_KEYS.values()), **_graph(value)}
         case Enum():
@@ -121,12 +141,18 @@ def _defaults(kind: type[Struct]) -> Mapping[str, Any]:
     required = len(kind.__struct_fields__) - len(kind.__struct_defaults__)
     names = kind.__struct_fields__[required:]
     empty: dict[str, dict[str, JsonValue]] = {"parameters": {}, "annotations": {}, "vars": {}}
-    return {name: empty.get(name, one) for name, one in zip(names, kind.__struct_defaults__, strict=True)}
+    given = zip(names, kind.__struct_defaults__, strict=True)
+    return {name: one if one is None else empty.get(name, one) for name, one in given}
 
 
+_KEYS: Final[dict[type[Struct], Mapping[str, Field]]] = {
+    RetryPolicy: RETRY_KEYS,
+    Fallback: FALLBACK_KEYS,
+    Compensation: COMPENSATE_KEYS,
+}
 _NO_DEFAULT: Final = object()
 _DEFAULTS: Final[dict[type[Struct], Mapping[str, Any]]] = {
-    kind: _defaults(kind) for kind in (Workflow, Body, Node, RetryPolicy)
+    kind: _defaults(kind) for kind in (Workflow, Body, Node, Fallback, Compensation, RetryPolicy)
 }
 _DEFAULT_CONNECTION: Final = Connection("", "")
 _NODE_PLACES: Final[dict[str, Path]] = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Raw, Struct
 
-from treadle.model import OnConflict, Workflow
+from treadle.model import Answer, OnConflict, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -282,6 +282,15 @@ class Driver(Reads, Protocol):
             NotFoundError: No such execution, or step.
             ConflictError: The step is no input node.
             ValidationError: The answer breaks the node's schema; nothing changed.
+        """
+
+    async def answer(self, execution_id: str, step: str, answer: Answer, output: Raw | None) -> None:
+        """Say what becomes of a step whose attempts are spent. Durable on return.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+            ConflictError: The step asks nothing (any more).
+            ValidationError: The output breaks the node's schema; nothing changed.
         """
 
     async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Any, Final
 
-from treadle.machine import attempts, signals
+from treadle.machine import attempts, failures, signals
 from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.attempts import time_out
 from treadle.machine.commands import PauseChild, ResumeChild
+from treadle.machine.compensation import undo
 from treadle.machine.endings import cancel, pass_deadline, settle
 from treadle.machine.groups import settle_bodies
 from treadle.machine.migration import migration_problems
 from treadle.machine.routing import fail, move_reached, route
 from treadle.machine.starts import begin_attempt
-from treadle.machine.state import EXECUTION_TIMEOUT, RETRY, WAIT
+from treadle.machine.state import EXECUTION_TIMEOUT, RETRY, UNDO, WAIT
 from treadle.machine.turn import Turn
 from treadle.model import ExecutionStatus, NodeType, StepError
 
@@ -66,7 +67,8 @@ def start(state: State, steps: Iterable[str], *, at: int, turn: Turn | None = No
     for step in steps:
         found = state.find(step)
         if found is not None and step in state.ready and state.starts_steps:
-            begin_attempt(turn, *found, at)
+            begin = undo if state.undoing else begin_attempt
+            begin(turn, *found, at)
     _follow(turn, at)
     return turn.close()
 
@@ -155,6 +157,9 @@ def _due(turn: Turn, timer: Timer, at: int) -> None:
     if kind == EXECUTION_TIMEOUT:
         pass_deadline(turn, at)
         return
+    if kind == UNDO:
+        turn.emit(e.CompensationReady(step=step, at=at))
+        return
     found = turn.state.find(step)
     assert found is not None  # it is live
     if kind == WAIT:
@@ -192,7 +197,7 @@ def _pause_requested(turn: Turn, one: i.PauseRequested) -> bool:
     if state.status is ExecutionStatus.PAUSED and not asks:
         _note(turn, one)
         return True
-    if state.status is not ExecutionStatus.PAUSED and not state.starts_steps:
+    if state.status is not ExecutionStatus.PAUSED and (state.ending is not None or not state.starts_steps):
         return False
     turn.emit(e.ExecutionPaused(request=one.request, at=one.at))
     turn.commands.extend(PauseChild(child) for child in state.children.values())
@@ -205,7 +210,8 @@ def _resume_requested(turn: Turn, one: i.ResumeRequested) -> bool:
         return True
     completes = state.ending is None or state.ending.status is ExecutionStatus.COMPLETED
     asks = state.asking or state.resting
-    rests = state.status is ExecutionStatus.PAUSED or (asks and not state.ended_at)
+    is_paused = state.status is ExecutionStatus.PAUSED and (asks or not state.asks)  # else it waits for `answer` alone
+    rests = is_paused or (asks and not state.ended_at)
     if not completes or not rests:
         return False
     children = list(state.children.values() if state.paused_at else map(state.children.__getitem__, state.resting))
@@ -220,8 +226,15 @@ def _cancel_execution_requested(turn: Turn, one: i.CancelExecutionRequested) -> 
         return True
     if state.ended_at or not state.created_at:
         return False
-    if state.ending is None or state.ending.status is not ExecutionStatus.CANCELLED:
-        cancel(turn, one.reason, one.request, one.at)
+    is_cancelling = state.ending is not None and state.ending.status is ExecutionStatus.CANCELLED
+    if state.undoing and one.at_once:
+        turn.cancel_in_flight(state.root)
+        turn.emit(e.CompensationsDropped(at=one.at))
+    elif state.undoing and not is_cancelling:
+        return False  # what it undoes is undone to the end
+    if not is_cancelling or (state.undoes and one.at_once):
+        compensates = state.plan.workflow.compensate_on_cancel and not one.at_once
+        cancel(turn, one.reason, one.request, one.at, compensates=compensates)
     else:
         _note(turn, one)
     if one.at_once:
@@ -275,6 +288,7 @@ _TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {
     i.RetryRequested: _retry_requested,
     i.MigrateRequested: _migrate_requested,
     **attempts.TAKE,
+    **failures.TAKE,
     **signals.TAKE,
 }
 """One function for each input. ``Any``: the table pairs each class with the function that takes it."""

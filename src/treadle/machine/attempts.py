@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from treadle.machine import compensation
 from treadle.machine import events as e
 from treadle.machine import inputs as i
+from treadle.machine.failures import ask, fall_back, give_up
 from treadle.machine.retry import backoff_ms
 from treadle.machine.routing import fail, route
 from treadle.machine.transitions import COMPLETED
-from treadle.model import StepError
+from treadle.model import OnInterrupted, StepError, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,9 @@ def _returned(turn: Turn, one: i.ActionReturned) -> bool:
     found = _flying(turn, one)
     if found is None:
         return False
+    if turn.state.undoing:
+        compensation.returned(turn, one)
+        return True
     scope, node = found
     turn.emit(e.StepSucceeded(step=one.step, attempt=one.attempt, output=one.output, at=one.at))
     if node.on_success.conditional:
@@ -35,11 +40,14 @@ def _raised(turn: Turn, one: i.ActionRaised) -> bool:
     if found is None:
         return False
     scope, node = found
-    policy = node.node.retry
+    if turn.state.undoing:
+        compensation.raised(turn, scope, node, one)
+        return True
+    policy = scope.call(node).node.retry
     failures = scope.failures.get(node.index, 0) + 1
     permanent = one.permanent or any(name in policy.non_retryable for name in one.names)
     if permanent or failures >= max(1, policy.max_attempts) or not scope.is_routing:
-        fail(turn, scope, node, one.error, one.at, attempt=one.attempt, timed_out=one.timed_out)
+        fall_back(turn, scope, node, one.error, one.at, attempt=one.attempt, timed_out=one.timed_out)
         return True
     delay = max(backoff_ms(policy, attempt=failures, draw=one.draw), one.retry_after_ms)
     turn.emit(
@@ -57,8 +65,12 @@ def _raised(turn: Turn, one: i.ActionRaised) -> bool:
 
 
 def _cancelled(turn: Turn, one: i.ActionCancelled) -> bool:
-    if _flying(turn, one) is None:
+    found = _flying(turn, one)
+    if found is None:
         return False
+    if turn.state.undoing:
+        compensation.interrupted(turn, found[1], one)
+        return True
     turn.emit(e.StepCancelled(step=one.step, at=one.at))
     return True
 
@@ -68,16 +80,26 @@ def _interrupted(turn: Turn, one: i.ActionInterrupted) -> bool:
     if found is None:
         return False
     scope, node = found
+    if turn.state.undoing:
+        compensation.interrupted(turn, node, one)
+        return True
+    follows = node.node.on_interrupted
     count = scope.interruptions.get(node.index, 0) + 1
     if not scope.is_routing:
         turn.emit(e.StepCancelled(step=one.step, at=one.at))
-    elif count > node.node.max_interruptions:
-        message = f"interrupted {count} times, more than max_interruptions ({node.node.max_interruptions})"
-        error = StepError(type="StepInterrupted", message=message, attempt=one.attempt, step=one.step)
-        fail(turn, scope, node, error, one.at, attempt=one.attempt)
-    else:
+    elif follows is OnInterrupted.RETRY and count <= node.node.max_interruptions:
         turn.emit(e.AttemptInterrupted(step=one.step, attempt=one.attempt, at=one.at))
+    else:
+        error = StepError("StepInterrupted", _why_not_again(node, count), attempt=one.attempt, step=one.step)
+        then = ask if follows is OnInterrupted.PAUSE else fall_back
+        then(turn, scope, node, error, one.at, attempt=one.attempt)
     return True
+
+
+def _why_not_again(node: PlanNode, count: int) -> str:
+    if node.node.on_interrupted is OnInterrupted.RETRY:
+        return f"interrupted {count} times, more than max_interruptions ({node.node.max_interruptions})"
+    return "it was cut off, what it did is not known, and it runs at most once (on_interrupted)"
 
 
 def _flying(
@@ -89,9 +111,14 @@ def _flying(
     if found is None or state.in_flight.get(one.step) == one.attempt:
         return found
     scope, node = found
-    last = scope.attempts[node.index]
+    undo = state.compensations.get(one.step)
+    own = scope.attempts[node.index]
+    last = own if undo is None else undo.attempt
     is_result = one.attempt <= last and type(one) in (i.ActionReturned, i.ActionRaised)
-    is_known = one.attempt == last and scope.phases[node.index] == COMPLETED  # the very result, told twice
+    # The very result, told twice.
+    is_known = (one.attempt == own and scope.phases[node.index] == COMPLETED) or (
+        undo is not None and one.attempt == last and undo.status is StepStatus.COMPLETED
+    )
     if is_result and not is_known and state.started_at and not state.ended_at:
         turn.emit(e.LateResultIgnored(step=one.step, attempt=one.attempt, at=one.at))
     return None
@@ -107,7 +134,10 @@ def time_out(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
     else:
         message = f"it took longer than its timeout of {(node.node.timeout_ms or 0) / 1000:g} s"
     error = StepError(type="StepTimeout", message=message, attempt=attempt, step=step)
-    fail(turn, scope, node, error, at, attempt=attempt, timed_out=True)
+    if node.is_action:
+        give_up(turn, scope, node, error, at, attempt=attempt, timed_out=True)
+    else:
+        fail(turn, scope, node, error, at, attempt=attempt, timed_out=True)
 
 
 TAKE: Final[dict[type[i.Input], Callable[[Turn, Any], bool | None]]] = {

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from msgspec import Raw, Struct
 
 from treadle.expressions import Place
+from treadle.machine.calls import ACTION
 from treadle.model import Node
 
 
@@ -23,6 +24,7 @@ class RunStep(Struct, frozen=True, gc=False):
         node: The definition: action, timeout, schemas.
         parameters: JSON object of keyword arguments.
         secrets: Where in it references to secrets stand, which the driver fills in; see ``expressions.secrets``.
+        role: ``action``, ``fallback`` or ``compensation``: what the call is to the step. ``node`` is made for it.
     """
 
     step: str
@@ -30,6 +32,7 @@ class RunStep(Struct, frozen=True, gc=False):
     node: Node
     parameters: Raw
     secrets: tuple[Place, ...] = ()
+    role: str = ACTION
 
 
 class CancelStep(Struct, frozen=True, gc=False):

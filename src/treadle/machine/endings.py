@@ -30,9 +30,9 @@ def halt(turn: Turn, scope: Scope, error: StepError, at: int) -> None:
         turn.cancel_in_flight(scope)
 
 
-def cancel(turn: Turn, reason: str, request: str, at: int) -> None:
+def cancel(turn: Turn, reason: str, request: str, at: int, *, compensates: bool = False) -> None:
     """Begin to cancel. It takes the place of a halt or a deadline that has not ended the execution yet."""
-    turn.emit(e.CancelRequested(reason=reason, request=request, at=at))
+    turn.emit(e.CancelRequested(reason=reason, request=request, compensates=compensates, at=at))
     cancel_waiting(turn, turn.state.root, at)
     turn.cancel_in_flight(turn.state.root)
 
@@ -76,7 +76,7 @@ def cancel_waiting(turn: Turn, scope: Scope, at: int) -> None:
 
 def _waiting_steps(state: State, scope: Scope) -> list[str]:
     if scope.parent is None:
-        return [*state.ready, *state.waiting, *state.asking, *state.resting]
+        return [*state.ready, *state.waiting, *state.asking, *state.spent, *state.resting]
     scopes = (scope, *scope.bodies())
     return [
         one.keys[index]
@@ -114,7 +114,8 @@ def settle(turn: Turn, at: int) -> None:
     if ending is not None:
         # As one whose last step ends while it is paused: it completes on resume.
         waits = state.status is ExecutionStatus.PAUSED and ending.status is ExecutionStatus.COMPLETED
-        if not state.in_flight and not state.children and not waits:
+        is_still = not state.in_flight and not state.children and not waits
+        if is_still and not _undoes(turn, at):
             _end(turn, ending, at)
     elif state.status is not ExecutionStatus.RUNNING:
         if _asks_no_more(state):
@@ -133,6 +134,15 @@ def _asks_no_more(state: State) -> bool:
     if state.plan.on_missing_input is OnMissingInput.PAUSE_EXECUTION:
         return not (state.asking or state.resting)
     return not state.is_stuck
+
+
+def _undoes(turn: Turn, at: int) -> bool:
+    """Tell whether something is still to be undone; begin with that if it is due."""
+    state = turn.state
+    if not state.undoing and state.undoes and state.done and not state.compensations:
+        close(turn, state.root, at)
+        turn.emit(e.CompensationsBegan(steps=tuple(reversed(state.done)), at=at))
+    return bool(state.undoing)
 
 
 def pause_for_input(turn: Turn, at: int) -> None:
@@ -167,6 +177,11 @@ def _complete(turn: Turn, at: int) -> None:
         output = encode_payload(resolved, turn.state.plan.limits)
     except ValidationError as error:
         message = f"output of the workflow: {error}"
-        turn.emit(e.ExecutionFailed(error=StepError(type=type(error).__name__, message=message), at=at))
+        failure = StepError(type=type(error).__name__, message=message)
+        if not turn.state.done:
+            turn.emit(e.ExecutionFailed(error=failure, at=at))
+            return
+        turn.emit(e.ExecutionHalted(error=failure, at=at))
+        settle(turn, at)
     else:
         turn.emit(e.ExecutionCompleted(output=output, at=at))

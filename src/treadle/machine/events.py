@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Raw, Struct
 
-from treadle.model import ExecutionStatus, StepError
+from treadle.model import Answer, ExecutionStatus, StepError
 
 ABSENT: Final = Raw(b"")
 """No payload. A field is left out on the wire while it is this very object; a decoder has no ``Raw | None``."""
@@ -321,6 +321,55 @@ class InputGiven(Event, frozen=True):
     request: str = ""
 
 
+class StepFellBack(Event, frozen=True):
+    """The step's own action failed for good; its fallback is called in its place.
+
+    Attributes:
+        timed_out: The last attempt ran out of time.
+    """
+
+    step: str
+    attempt: int
+    error: StepError
+    timed_out: bool = False
+
+
+class AnswerAwaited(Event, frozen=True):
+    """The attempts of the step are spent, and a person has to say what becomes of it.
+
+    Attributes:
+        timed_out: The last attempt, or all of them together, ran out of time.
+    """
+
+    step: str
+    attempt: int
+    error: StepError
+    timed_out: bool = False
+
+
+class StepAnswered(Event, frozen=True):
+    """A person has said what becomes of the step whose attempts are spent.
+
+    Attributes:
+        answer: ``retry``, ``output``, ``skip`` or ``abort``; what follows from it is told by the next events.
+    """
+
+    step: str
+    answer: Answer
+    request: str = ""
+
+
+class OutputGiven(Event, frozen=True):
+    """The step is done: somebody gave its output in the action's place.
+
+    Attributes:
+        output: What they gave, checked and encoded once.
+    """
+
+    step: str
+    output: Raw
+
+
 class EndReached(Event, frozen=True):
     """An end node was reached: what runs is cancelled, and the execution ends as it says.
 
@@ -469,8 +518,8 @@ class StepSkipped(Event, frozen=True):
     """The step will not run.
 
     Attributes:
-        reason: ``join`` (it can no longer be met) or ``condition`` (its own was not taken), or
-            ``end`` (an end node ended the execution before it was reached).
+        reason: ``join`` (it can no longer be met), ``condition`` (its own was not taken), ``answer`` (somebody said
+            so), or ``end`` (an end node ended the execution before it was reached).
         passes: Its outgoing connections go on as after a success (``on_skip: pass``).
         missing: Path of the missing name that its condition met; ``""`` for none.
     """
@@ -594,16 +643,100 @@ class CancelRequested(Event, frozen=True):
 
     Attributes:
         reason: What they said; ``""`` for nothing.
+        compensates: What completed steps did is undone before it ends.
     """
 
     reason: str = ""
     request: str = ""
+    compensates: bool = False
 
 
 class DeadlinePassed(Event, frozen=True):
     """The execution's own timeout passed: attempts in flight are cancelled, then it is TIMED_OUT."""
 
     error: StepError
+
+
+class CompensationsBegan(Event, frozen=True):
+    """Nothing is in flight any more, and what completed steps did is undone before the execution ends.
+
+    Attributes:
+        steps: Which, in this order: the last to complete is the first to be undone.
+    """
+
+    steps: tuple[str, ...]
+
+
+class CompensationStarted(Event, frozen=True):
+    """An attempt to undo the step is about to call its compensation. Attempts go on counting from the step's own.
+
+    Attributes:
+        parameters: Resolved parameters, on the first attempt only; ``ABSENT`` where they are constant or known.
+    """
+
+    step: str
+    attempt: int
+    parameters: Raw = ABSENT
+
+
+class CompensationDelayed(Event, frozen=True):
+    """An attempt to undo the step failed and another follows.
+
+    Attributes:
+        delay_ms: Wait before it.
+        due: When it is over, in milliseconds on the execution's own clock.
+        timed_out: The attempt was longer than its timeout.
+    """
+
+    step: str
+    attempt: int
+    error: StepError
+    delay_ms: int
+    due: int
+    timed_out: bool = False
+
+
+class CompensationReady(Event, frozen=True):
+    """The wait is over; the compensation needs only a slot."""
+
+    step: str
+
+
+class CompensationInterrupted(Event, frozen=True):
+    """An attempt to undo the step was cut off by a crash or a shutdown. It runs again under the next number."""
+
+    step: str
+    attempt: int
+
+
+class CompensationSucceeded(Event, frozen=True):
+    """What the step did is undone.
+
+    Attributes:
+        output: What the compensation gave.
+    """
+
+    step: str
+    attempt: int
+    output: Raw
+
+
+class CompensationFailed(Event, frozen=True):
+    """What the step did could not be undone. The others are undone all the same.
+
+    Attributes:
+        attempt: The last one; 0 where no attempt was made.
+        timed_out: The last attempt ran out of time.
+    """
+
+    step: str
+    attempt: int
+    error: StepError
+    timed_out: bool = False
+
+
+class CompensationsDropped(Event, frozen=True):
+    """Somebody wanted the execution to end at once: what is not undone yet stays as it is."""
 
 
 class ExecutionCompleted(Event, frozen=True):
@@ -657,6 +790,10 @@ AnyEvent: TypeAlias = (
     | ChildResumed
     | InputAsked
     | InputGiven
+    | StepFellBack
+    | AnswerAwaited
+    | StepAnswered
+    | OutputGiven
     | EndReached
     | GroupStarted
     | GroupHalted
@@ -683,6 +820,14 @@ AnyEvent: TypeAlias = (
     | CancelRequested
     | RequestNoted
     | DeadlinePassed
+    | CompensationsBegan
+    | CompensationStarted
+    | CompensationDelayed
+    | CompensationReady
+    | CompensationInterrupted
+    | CompensationSucceeded
+    | CompensationFailed
+    | CompensationsDropped
     | ExecutionCompleted
     | ExecutionFailed
     | ExecutionCancelled

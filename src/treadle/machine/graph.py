@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 
 from treadle.durations import parse_time
 from treadle.expressions import Expression, Template, compile_expression, compile_template
+from treadle.machine.calls import ACTION, COMPENSATION, FALLBACK, PlanCall, compile_parameters
 from treadle.model import Body, JoinKind, Node, NodeType, OnFailure, Outcome, SwitchMode
 from treadle.paths import step_names
-from treadle.values import encode_payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from msgspec import Raw
-
-    from treadle.model import Connection, JsonValue, Timer, Workflow
+    from treadle.model import Connection, Timer, Workflow
 
 _NO_TEMPLATE = compile_template(None)
 
@@ -138,6 +136,9 @@ class PlanNode:
         outgoing: Outgoing connections in document order.
         rest: Nodes that its join cancels once it is met (``cancel_rest``), by index.
         constant: Encoded parameters where they hold no expression but references to secrets, else None.
+        role: That of its own action, see ``PlanCall``.
+        fallback: What is called in the action's place once its attempts are spent; None for nothing.
+        compensation: What undoes the step; None for nothing.
         default: The answer to an input where none came in time; None for none.
         values: What a set computes.
         timers: What a wait waits for.
@@ -150,9 +151,11 @@ class PlanNode:
 
     __slots__ = (
         "action",
+        "compensation",
         "condition",
         "constant",
         "default",
+        "fallback",
         "group",
         "id",
         "indegree",
@@ -170,6 +173,7 @@ class PlanNode:
         "output",
         "parameters",
         "rest",
+        "role",
         "timers",
         "values",
     )
@@ -182,10 +186,10 @@ class PlanNode:
         self.action = node.action_name
         self.is_action = kind is NodeType.ACTION
         self.condition = _expression(node.condition)
-        self.parameters: Template = compile_template(node.parameters, keeps_secrets=True)
-        self.constant: Raw | None = (
-            encode_payload(self.parameters.resolve(_NoNames())) if self.parameters.is_constant else None
-        )
+        self.role = ACTION
+        self.parameters, self.constant = compile_parameters(node.parameters)
+        self.fallback = None if node.fallback is None else PlanCall(FALLBACK, node.fallback, node)
+        self.compensation = None if node.compensate is None else PlanCall(COMPENSATION, node.compensate, node)
         self.values = compile_template(node.values) if kind is NodeType.SET else _NO_TEMPLATE
         self.timers: tuple[PlanTimer, ...] = tuple(map(PlanTimer, node.timers)) if kind is NodeType.WAIT else ()
         self.default: Template | None = None if node.default is None else compile_template(node.default)
@@ -201,6 +205,12 @@ class PlanNode:
         self.rest: tuple[int, ...] = ()
         self.outgoing: tuple[PlanConnection, ...] = ()
         self.on_success = self.on_failure = Routes((), ())
+
+    @property
+    def undoes(self) -> bool:
+        """Tell whether something may have to be undone that it, or a step in its body, did."""
+        falls = self.fallback is not None and self.fallback.compensation is not None
+        return self.compensation is not None or falls or (self.group is not None and self.group.body.undoes)
 
     def connect(self, outgoing: list[tuple[PlanConnection, Outcome]], indegree: int) -> None:
         """Set what only the whole graph tells."""
@@ -232,6 +242,7 @@ class Graph:
         leaves: Nodes without outgoing connections.
         output: What it gives; None for what its leaves give.
         cancels_on_failure: Attempts in flight are cancelled when it halts.
+        undoes: Some of its nodes, those of bodies included, have a compensation.
     """
 
     def __init__(self, definition: Workflow | Body, *, cancels_on_failure: bool) -> None:
@@ -257,6 +268,7 @@ class Graph:
         self.leaves = tuple(node.index for node in self.nodes if not node.outgoing)
         self.output: Template | None = None if definition.output is None else compile_template(definition.output)
         self.cancels_on_failure = cancels_on_failure
+        self.undoes = any(node.undoes for node in self.nodes)
 
     def number(self, first: int) -> int:
         """Number the nodes from ``first``, each before those of its body; return the number behind the last."""
@@ -280,13 +292,6 @@ class Graph:
                     inside.add(source)
                     agenda.append(source)
         return tuple(sorted(inside - {join}))
-
-
-class _NoNames:
-    """The scope of a template without references."""
-
-    def lookup(self, name: str) -> JsonValue:
-        raise LookupError(name)
 
 
 def _expression(source: str | None) -> Expression | None:

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from treadle.machine.events import KeptStep
 from treadle.machine.plan import Plan
-from treadle.model import StepError
+from treadle.model import Answer, StepError
 
 
 class Input(Struct, frozen=True, gc=False, kw_only=True):
@@ -152,6 +152,19 @@ class InputSubmitted(Input, frozen=True):
     request: str = ""
 
 
+class AnswerGiven(Input, frozen=True):
+    """What a person wants of a step whose attempts are spent.
+
+    Attributes:
+        output: What the step gives, already checked; None unless the answer is OUTPUT.
+    """
+
+    step: str
+    answer: Answer
+    output: Raw | None = None
+    request: str = ""
+
+
 class EventSent(Input, frozen=True):
     """An event for the step that has waited longest for it.
 
@@ -225,6 +238,7 @@ AnyInput: TypeAlias = (
     | MigrateRequested
     | CancelStepRequested
     | InputSubmitted
+    | AnswerGiven
     | EventSent
     | ChildBegan
     | ChildEnded

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.errors import ReplayError
-from treadle.machine.transitions import MOVES, PENDING, PHASE_NAMES
+from treadle.machine.calls import FALLBACK
+from treadle.machine.transitions import MOVES, PENDING, PHASE_NAMES, PUBLIC_STATUS
 from treadle.model import ExecutionStatus
 from treadle.paths import body_path
 from treadle.values import decode_payload
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
-    from treadle.machine.graph import Graph
-    from treadle.model import JsonValue, StepError
+    from treadle.machine.calls import PlanCall
+    from treadle.machine.graph import Graph, PlanNode
+    from treadle.model import JsonValue, StepError, StepStatus
 
 
 class Ending:
@@ -55,11 +57,14 @@ class Scope:
         winner: Index of that leaf; None while there is none.
         groups: Its maps, loops and parallels that have begun.
         dropped: Steps that were cancelled because the scope was ending: a retry runs them again.
+        rounds: Of steps that a person had tried again, how many attempts there were before.
+        by: Who gave, or is to give, what a step gives, where it is not the action of its node.
     """
 
     __slots__ = (
         "active",
         "attempts",
+        "by",
         "connections",
         "defaults",
         "dropped",
@@ -83,6 +88,7 @@ class Scope:
         "path",
         "phases",
         "races",
+        "rounds",
         "started_at",
         "undecided",
         "values",
@@ -120,6 +126,8 @@ class Scope:
         self.values: dict[int, JsonValue] = {}
         self.groups: dict[int, Group] = {}
         self.dropped: set[int] = set()
+        self.rounds: dict[int, int] = {}
+        self.by: dict[int, str] = {}
 
     @classmethod
     def of_body(cls, parent: Scope, holder: int, graph: Graph, number: int, names: Mapping[str, JsonValue]) -> Scope:
@@ -165,6 +173,16 @@ class Scope:
         for kept in (self.errors, self.failures, self.interruptions, self.defaults):
             kept.pop(index, None)
         self.dropped.discard(index)
+
+    def call(self, node: PlanNode) -> PlanNode | PlanCall:
+        """Return what a step calls now: the action of its node, or the fallback in its place."""
+        if self.by and node.fallback is not None and self.by.get(node.index) == FALLBACK:
+            return node.fallback
+        return node
+
+    def status(self, index: int) -> StepStatus:
+        """Return where a step stands, as a reader sees it."""
+        return PUBLIC_STATUS[self.phases[index]]
 
     @property
     def is_routing(self) -> bool:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from treadle.machine.folding.bodies import body_output
-from treadle.machine.transitions import PUBLIC_STATUS
-from treadle.model import ExecutionState, ExecutionStatus, ItemCounts, NodeType, StepState
+from treadle.machine.transitions import COMPLETED, PUBLIC_STATUS
+from treadle.model import (
+    CompensationState,
+    ExecutionState,
+    ExecutionStatus,
+    ItemCounts,
+    NodeType,
+    StepState,
+    StepStatus,
+)
 from treadle.values import decode_payload
 
 if TYPE_CHECKING:
     from treadle.machine.graph import PlanNode
     from treadle.machine.scope import Group, Scope
-    from treadle.machine.state import State
+    from treadle.machine.state import Compensation, State
     from treadle.model import JsonValue
 
 
@@ -33,6 +41,8 @@ def snapshot(state: State) -> ExecutionState:
         in_flight=len(state.in_flight),
         cancelling=root.ending is not None and root.ending.status is ExecutionStatus.CANCELLED,
         handled_failures=tuple(root.keys[index] for index in sorted(root.handled)),
+        compensations={step: _compensation(one) for step, one in state.compensations.items()},
+        compensation_failures=tuple(step for step, one in state.compensations.items() if one.status in _FAILED),
         tags=dict(state.tags),
         key=state.key,
         start_at=_time(state.start_at),
@@ -78,8 +88,24 @@ def _step(scope: Scope, node: PlanNode) -> StepState:
         started_at=_time(scope.started_at[index]),
         ended_at=_time(scope.ended_at[index]),
         items=None if group is None or group.items is None else _counts(group),
+        answered_by=scope.by.get(index, "") if scope.phases[index] == COMPLETED else "",
         iterations=group.begun if group is not None and node.node.type is NodeType.LOOP else 0,
     )
+
+
+def _compensation(one: Compensation) -> CompensationState:
+    return CompensationState(
+        status=one.status,
+        action=one.action,
+        attempt=one.attempt,
+        output=None if one.output is None else decode_payload(one.output),
+        error=one.error,
+        started_at=_time(one.started_at),
+        ended_at=_time(one.ended_at),
+    )
+
+
+_FAILED: Final = (StepStatus.FAILED, StepStatus.TIMED_OUT)
 
 
 def _counts(group: Group) -> ItemCounts:

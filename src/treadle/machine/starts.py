@@ -9,6 +9,7 @@ from treadle.expressions import MissingNameError, compile_path
 from treadle.machine import events as e
 from treadle.machine.commands import RunStep
 from treadle.machine.endings import pause_for_input
+from treadle.machine.failures import give_up
 from treadle.machine.plan import OnMissingInput
 from treadle.machine.routing import fail
 from treadle.model import StepError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from treadle.expressions import Expression
     from treadle.expressions import Scope as Names
+    from treadle.machine.calls import PlanCall
     from treadle.machine.graph import PlanNode
     from treadle.machine.scope import Scope
     from treadle.machine.turn import Turn
@@ -30,35 +32,39 @@ def begin_attempt(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
     """Start the next attempt of a ready step, unless it asks for input or fails."""
     step = scope.keys[node.index]
     attempt = scope.attempts[node.index] + 1
-    known = node.constant if node.constant is not None else scope.parameters.get(node.index)
-    parameters = known if known is not None else _resolve(turn, scope, node, at)
+    call = scope.call(node)
+    known = call.constant if call.constant is not None else scope.parameters.get(node.index)
+    parameters = known if known is not None else _resolve(turn, scope, node, call, at)
     if parameters is None:
         return
     recorded = e.ABSENT if known is not None else parameters
     turn.emit(e.StepStarted(step=step, attempt=attempt, parameters=recorded, at=at))
-    turn.commands.append(RunStep(step, attempt, node.node, parameters, node.parameters.secrets))
+    turn.commands.append(RunStep(step, attempt, call.node, parameters, call.parameters.secrets, call.role))
 
 
-def _resolve(turn: Turn, scope: Scope, node: PlanNode, at: int) -> Raw | None:
+def _resolve(turn: Turn, scope: Scope, node: PlanNode, call: PlanNode | PlanCall, at: int) -> Raw | None:
     """Return the encoded parameters; None where the step asks for input instead, or fails."""
     step = scope.keys[node.index]
     try:
-        return encode_payload(node.parameters.resolve(turn.names(scope)), turn.state.plan.limits)
+        return encode_payload(call.parameters.resolve(turn.names(scope)), turn.state.plan.limits)
     except MissingNameError as error:
         if error.root == "input":
-            _ask(turn, scope, node, at)
+            _ask(turn, scope, node, call, at)
             return None
         failure = StepError(type="MissingNameError", message=str(error), step=step, details={"missing": error.path})
     except (ExpressionError, PayloadError) as error:
         failure = StepError(type=type(error).__name__, message=f"parameters: {error}", step=step)
-    fail(turn, scope, node, failure, at)
+    if call is node:
+        fail(turn, scope, node, failure, at)
+    else:
+        give_up(turn, scope, node, failure, at, attempt=scope.attempts[node.index])
     return None
 
 
-def _ask(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
+def _ask(turn: Turn, scope: Scope, node: PlanNode, call: PlanNode | PlanCall, at: int) -> None:
     missing: dict[str, None] = {}
     names = turn.names(scope)
-    for _, expression in node.parameters.expressions:
+    for _, expression in call.parameters.expressions:
         try:
             expression.evaluate(names)
         except MissingNameError as error:

@@ -6,13 +6,14 @@ or folded from the log.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Raw
 
 from treadle.machine.scope import STOPPED, Ending, Scope
 from treadle.machine.transitions import COMPLETED, WAITING
-from treadle.model import ExecutionStatus
+from treadle.model import ExecutionStatus, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +32,36 @@ WAIT: Final = 1
 TOTAL_TIMEOUT: Final = 2
 GROUP_TIMEOUT: Final = 3
 EXECUTION_TIMEOUT: Final = 4
+UNDO: Final = 5
 """Kinds of timers: of what is due at one moment, the end of a wait comes before the timeout of what is around it."""
 
 Timer: TypeAlias = "tuple[int, int, str, int]"
 """When it is due, its kind, the key of the step, and the attempt or (of a wait) the number of the timer."""
+
+
+@dataclass(slots=True)
+class Compensation:
+    """How far a compensation has got.
+
+    Attributes:
+        action: Name of what it calls.
+        attempt: Number of its last attempt; before the first that of the step.
+        failures: Failed attempts.
+        interruptions: Attempts that were cut off.
+        parameters: Resolved, from its first start to its end; None where they are constant.
+    """
+
+    action: str
+    attempt: int
+    status: StepStatus = StepStatus.PENDING
+    failures: int = 0
+    interruptions: int = 0
+    parameters: Raw | None = None
+    output: Raw | None = None
+    error: StepError | None = None
+    started_at: int = 0
+    ended_at: int = 0
+
 
 EMPTY_OBJECT: Final = Raw(b"{}")
 
@@ -65,6 +92,7 @@ class State:
         kept: Events for which no step waited when they came, by id: name, key, data.
         children: Executions that steps wait for, by step.
         resting: By step whose child is PAUSED, what that child asks for.
+        spent: Steps whose attempts are spent and that ask what to do; whether the last one ran out of time.
         asks: It is PAUSED because steps, or children, ask for something, and not because somebody wanted it.
         bodies: Bodies by path: those that have not ended, and those that are shown.
         places: Steps of bodies by key.
@@ -75,6 +103,10 @@ class State:
         going: Steps of whose bodies one has ended, or none has begun; empty between turns.
         key, start_at, supersedes: As in ``ExecutionCreated``.
         queued: It may not begin before it is released.
+        done: Completed steps that have a compensation, in the order in which they completed.
+        undoes: It is ending, and what was done is undone before that.
+        compensations: Of the steps that are undone, in that order; empty before it begins.
+        undoing: Key of the step that is being undone; ``""`` for none.
     """
 
     __slots__ = (
@@ -83,10 +115,12 @@ class State:
         "asks",
         "bodies",
         "children",
+        "compensations",
         "created_at",
         "deadline_passed",
         "definition_hash",
         "depth",
+        "done",
         "ended_at",
         "error",
         "execution_id",
@@ -120,12 +154,15 @@ class State:
         "retries",
         "root",
         "settling",
+        "spent",
         "start_at",
         "started_at",
         "status",
         "supersedes",
         "tags",
         "timers",
+        "undoes",
+        "undoing",
         "unrouted",
         "waiting",
         "wall_timers",
@@ -148,18 +185,19 @@ class State:
         self.tags: dict[str, str] = {}
         self.key = ""
         self.start_at = 0
-        self.queued = self.supersedes = False
+        self.queued = self.supersedes = self.undoes = False
         self.created_at = self.started_at = self.ended_at = self.last_at = 0
         self.root = Scope(plan, plan.ids)
         self.parent = self.parent_step = ""
         self.depth = 0
         self.is_awaited = False
-        self.forked_from = self.forked_step = ""
+        self.forked_from = self.forked_step = self.undoing = ""
         self.kept_steps: dict[str, KeptStep] = {}
         self.listening: dict[str, tuple[tuple[int, str, str], ...]] = {}
         self.kept: dict[str, tuple[str, str, Raw]] = {}
         self.children: dict[str, str] = {}
         self.resting: dict[str, tuple[str, ...]] = {}
+        self.spent: dict[str, bool] = {}
         self.asks = False
         self.bodies: dict[str, Scope] = {}
         self.places: dict[str, tuple[Scope, PlanNode]] = {}
@@ -179,6 +217,8 @@ class State:
         self.paused_at: int | None = None
         self.requests: set[str] = set()
         self.deadline_passed = False
+        self.done: list[str] = []
+        self.compensations: dict[str, Compensation] = {}
 
     @property
     def ending(self) -> Ending | None:
@@ -209,6 +249,9 @@ class State:
         _, kind, step, number = timer
         if kind == EXECUTION_TIMEOUT:
             return not self.deadline_passed
+        if kind == UNDO:
+            one = self.compensations[step]
+            return one.status is StepStatus.WAITING and one.attempt == number
         found = self.find(step)
         if found is None:
             return False
@@ -216,6 +259,8 @@ class State:
         phase = scope.phases[node.index]
         if kind == RETRY:
             return phase == WAITING and scope.attempts[node.index] == number
+        if kind == TOTAL_TIMEOUT and (step in self.spent or scope.rounds.get(node.index, 0) != number):
+            return False
         return phase == WAITING if kind == WAIT else phase < COMPLETED
 
     def rest(self) -> None:
@@ -233,13 +278,14 @@ class State:
 
     @property
     def starts_steps(self) -> bool:
-        """Tell whether ready steps may start now."""
-        return self.status is ExecutionStatus.RUNNING and self.root.ending is None
+        """Tell whether ready steps, or the compensation that is ready, may start now."""
+        return (self.status is ExecutionStatus.RUNNING and self.root.ending is None) or bool(self.undoing)
 
     @property
     def waiting_for(self) -> tuple[str, ...]:
-        """Return the names of what steps, and the children of steps, ask for."""
+        """Return the names of what steps and children ask for; a step that needs an answer stands by its key."""
         names = {name for missing in self.asking.values() for name in missing}
+        names.update(self.spent)
         for step, missing in self.resting.items():
             names.update(missing or (self.children[step],))
         return tuple(sorted(names))
@@ -247,19 +293,21 @@ class State:
     @property
     def is_stuck(self) -> bool:
         """Tell whether nothing goes on without what steps ask for."""
-        if not (self.asking or self.resting):
+        if not (self.asking or self.resting or self.spent):
             return False
         return not (self.in_flight or self.ready or self.waiting or len(self.children) > len(self.resting))
 
     @property
     def cancels_in_flight(self) -> bool:
         """Tell whether all attempts in flight are to be cancelled: not where a halt lets them end."""
+        if self.undoing:
+            return False
         return _cancels(self.root) or (self.root.ending is not None and self.deadline_passed)
 
     def cancels(self, step: str) -> bool:
         """Tell whether the attempt in flight of a step is to be cancelled, as the execution or a body around it is."""
         found = self.find(step)
-        scope = None if found is None else found[0]
+        scope = None if found is None or self.undoing else found[0]
         while scope is not None and scope.parent is not None:
             if _cancels(scope):
                 return True

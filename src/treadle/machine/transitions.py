@@ -52,7 +52,7 @@ STEP_MOVES: Final[dict[int, tuple[int, ...]]] = {
     READY: (RUNNING, PAUSED, FAILED, TIMED_OUT, CANCELLED),
     RUNNING: (COMPLETED, WAITING, READY, FAILED, TIMED_OUT, CANCELLED),
     WAITING: (READY, COMPLETED, TIMED_OUT, CANCELLED),
-    PAUSED: (READY, CANCELLED),
+    PAUSED: (READY, COMPLETED, FAILED, TIMED_OUT, SKIPPED, CANCELLED),
     COMPLETED: (),
     FAILED: (),
     TIMED_OUT: (),
@@ -62,7 +62,7 @@ STEP_MOVES: Final[dict[int, tuple[int, ...]]] = {
 """From each phase, the phases a step may move to.
 
 ``PENDING`` moves to ``COMPLETED`` where a node calls nothing, to ``WAITING`` in a wait, and to ``FAILED`` by an
-expression that cannot be evaluated.
+expression that cannot be evaluated. ``PAUSED`` moves to an end where a person answers for a step that failed.
 """
 
 MOVES: Final = tuple(sum(1 << target for target in STEP_MOVES[phase]) for phase in range(len(STEP_MOVES)))

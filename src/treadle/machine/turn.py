@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from treadle.machine.graph import PlanNode
     from treadle.machine.scope import Scope
     from treadle.machine.state import State
+    from treadle.model import Node
 
 
 class Turn:
@@ -107,8 +108,13 @@ def _ready(state: State, steps: Iterable[str]) -> list[ReadyStep]:
     for step in steps:
         place = state.find(step) if step in state.ready else None
         if place is not None:
-            found.append(ReadyStep(step, place[1].order, place[1].node))
+            found.append(ReadyStep(step, place[1].order, _called(state, *place)))
     return found
+
+
+def _called(state: State, scope: Scope, node: PlanNode) -> Node:
+    call = scope.call(node)
+    return call.compensation.node if state.undoing and call.compensation is not None else call.node
 
 
 def _running(scopes: Iterable[Scope]) -> list[str]:

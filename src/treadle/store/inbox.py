@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from treadle.errors import StoreError
-from treadle.model import BulkResult, ExecutionFilter
+from treadle.model import Answer, BulkResult, ExecutionFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,13 +42,14 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         request: Names this command, so that it counts once.
         inputs: JSON object for ``resume`` and ``fork``, empty for none; for ``schedule`` what is asked for.
         reason: For ``cancel`` and ``terminate``.
-        step: For ``submit``, ``cancel_step`` and ``fork``.
+        step: For ``submit``, ``answer``, ``cancel_step`` and ``fork``.
+        answer: For ``answer``.
         fork: For ``fork``: id of the new execution.
         definition: For ``migrate``: hash of a registered version.
         new_key: For ``retry``.
         where: For ``pause resume cancel retry`` of many executions: which ones; None for the one named.
-        data: For ``submit``: the answer; for ``register`` and ``fork``: the canonical form of a valid workflow
-            (null for that of the execution).
+        data: For ``submit``: the answer; for ``answer``: the output; for ``register`` and ``fork``: the canonical
+            form of a valid workflow (null for that of the execution).
     """
 
     verb: Literal[
@@ -61,6 +62,7 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         "fork",
         "migrate",
         "submit",
+        "answer",
         "register",
         "schedule",
         "unschedule",
@@ -76,6 +78,7 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
     definition: str = ""
     new_key: bool = False
     step: str = ""
+    answer: Answer = Answer.RETRY
     data: Raw = _NULL
     where: ExecutionFilter | None = None
 

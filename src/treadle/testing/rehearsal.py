@@ -225,6 +225,12 @@ class Rehearsal:
         return told_dict(dict(failed), self.story())
 
     @property
+    def undone(self) -> ToldList:
+        """Return the steps that were undone, in that order."""
+        undone = [name for name, one in self.state.compensations.items() if one.status.value == "COMPLETED"]
+        return told_list(undone, self.story())
+
+    @property
     def output(self) -> JsonValue:
         """Return the output of the execution; None until COMPLETED."""
         return self.state.output
@@ -300,6 +306,10 @@ class Rehearsal:
     def submit(self, step: str, data: JsonValue, *, until: Until = None) -> bool:
         """Answer an input node, then go on; as ``submit_input``."""
         return bool(self._drive(self._stage.engine.submit_input(EXECUTION_ID, step, data), until))
+
+    def answer(self, step: str, answer: str, value: JsonValue = None, *, until: Until = None) -> None:
+        """Say what becomes of a step whose attempts are spent, then go on; as ``WorkflowEngine.answer``."""
+        self._drive(self._stage.engine.answer(EXECUTION_ID, step, answer, value), until)
 
     def terminate(self, reason: str = "") -> bool:
         """End at once; as ``terminate_execution``."""
@@ -387,7 +397,9 @@ class Rehearsal:
             await self._stage.quiet()
             await self._look()
             busy = {name for name, step in self.state.steps.items() if step.status.value in ("RUNNING", "WAITING")}
-            if self.state.status.is_terminal or (not self.state.in_flight and busy <= asking):
+            is_undoing = any(not one.status.is_terminal for one in self.state.compensations.values())
+            rests = not self.state.in_flight and not is_undoing and busy <= asking
+            if self.state.status.is_terminal or rests:
                 return
             async for _ in self._stage.engine.watch(EXECUTION_ID, self._history[-1].cursor):
                 break
@@ -403,7 +415,7 @@ class Rehearsal:
             return None
         step, attempt = (until, None) if isinstance(until, str) else until
         self._need_step(step)
-        if not any(node.id == step and node.action for node in self._parts.workflow.nodes):
+        if not any(node.id == step and node.calls for node in self._parts.workflow.nodes):
             raise ValidationError(f"step {step!r} calls no action to stop at; give a timedelta")
         return Hold(step, attempt)
 

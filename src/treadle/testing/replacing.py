@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from treadle.actions import StepContext
-    from treadle.model import Node, Workflow
+    from treadle.model import JsonValue, Node, Workflow
     from treadle.signatures import Signature
     from treadle.testing.words import Replacement
 
@@ -35,7 +35,7 @@ def check_replacements(
     workflow: Workflow, real: Registry, replace: Mapping[str, Replacement], *, is_strict: bool
 ) -> None:
     """Raise ``ValidationError`` with every replacement that fits no action or node of ``workflow``."""
-    nodes = {node.id: node for node in workflow.nodes if node.action}
+    nodes = [node for node in workflow.nodes if node.calls]
     problems = [
         Problem("replacement", text, f"replace[{name!r}]")
         for name, one in replace.items()
@@ -45,19 +45,17 @@ def check_replacements(
         raise ValidationError("\n".join(map(str, problems)), problems)
 
 
-def _problems(
-    name: str, one: Replacement, real: Registry, nodes: Mapping[str, Node], *, is_strict: bool
-) -> Iterator[str]:
-    used = {node.action_name for node in nodes.values()}
+def _problems(name: str, one: Replacement, real: Registry, nodes: list[Node], *, is_strict: bool) -> Iterator[str]:
+    used = {called for node in nodes for called in node.action_names}
     if name not in used and (is_strict or name not in real):
         what = "no node of the workflow calls it" if name in real else "there is no such action"
         yield what + _nearest(name, used)
         return
-    callers = [node for node in nodes.values() if node.action_name == name]
+    callers = [node for node in nodes if name in node.action_names]
     if isinstance(one, ByStep):
         for step, inner in one.steps.items():
-            if any(node.id == step for node in callers):
-                yield from _unfit(inner, name, real, [nodes[step]], f"[{step!r}]")
+            if found := [node for node in callers if node.id == step]:
+                yield from _unfit(inner, name, real, found, f"[{step!r}]")
             else:
                 yield f"no step {step!r} calls it" + _nearest(step, [node.id for node in callers])
     else:
@@ -72,13 +70,20 @@ def _unfit(one: Replacement, name: str, real: Registry, callers: list[Node], pla
     wanted = None if known is None else _signature(known.function)
     if wanted is None:
         for node in callers:
-            yield from _misfits(given, node.parameters, f"the node {node.id!r} passes", place)
+            for parameters in _passed(node, name):
+                yield from _misfits(given, parameters, f"the node {node.id!r} passes", place)
         return
     yield from _misfits(given, wanted.names, f"the action {name}{wanted} takes", place)
     if wanted.takes_any:
         for node in callers:
-            rest = [key for key in node.parameters if key not in wanted.names]
-            yield from _misfits(given, [*wanted.names, *rest], f"the node {node.id!r} passes", place)
+            for parameters in _passed(node, name):
+                rest = [key for key in parameters if key not in wanted.names]
+                yield from _misfits(given, [*wanted.names, *rest], f"the node {node.id!r} passes", place)
+
+
+def _passed(node: Node, name: str) -> Iterator[Mapping[str, JsonValue]]:
+    """Yield what a node passes to an action: as its own, as its fallback, as what undoes either."""
+    yield from (parameters for called, parameters in node.calls.values() if called == name)
 
 
 def _misfits(given: Signature, names: Collection[str], source: str, place: str) -> Iterator[str]:
@@ -108,7 +113,7 @@ def _listed(names: Collection[str]) -> str:
 
 def on_stage(workflow: Workflow, real: Registry, call: Caller) -> Registry:
     """Return a registry in which every action of ``real`` and of the workflow goes through ``call``."""
-    used = [node.action_name for node in workflow.nodes if node.action]
+    used = [name for node in workflow.nodes for name in node.action_names]
     return Registry([{name: _through(name, call) for name in dict.fromkeys([*real, *used])}])
 
 

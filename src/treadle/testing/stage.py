@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from treadle.actions import Registry, StepContext
-    from treadle.model import Workflow
+    from treadle.model import Answer, Workflow
     from treadle.secrets import SecretProvider
     from treadle.store.protocol import Store
     from treadle.testing.calls import Calls
@@ -190,6 +190,10 @@ class _Driver(LocalDriver):
     async def cancel(self, execution_id: str, reason: str, request: str = "", *, at_once: bool = False) -> bool:
         """Begin to cancel, or end at once."""
         return await super().cancel(execution_id, reason, request or self._next_request(), at_once=at_once)
+
+    async def answer(self, execution_id: str, step: str, answer: Answer, output: Raw | None, request: str = "") -> None:
+        """Answer for a step whose attempts are spent."""
+        await super().answer(execution_id, step, answer, output, request or self._next_request())
 
     async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
         """Answer an input node."""

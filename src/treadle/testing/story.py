@@ -100,5 +100,9 @@ def _line(event: HistoryEvent) -> str:
     if "delay_ms" in data:
         more.append(f"next attempt in {data['delay_ms'] / 1000:g} s")
     more += [str(data[name]) for name in ("reason", "by") if data.get(name)]
-    more += [", ".join(data[name]) for name in ("missing", "waiting_for") if isinstance(data.get(name), list | tuple)]
+    more += [
+        ", ".join(data[name])
+        for name in ("missing", "waiting_for", "steps")
+        if isinstance(data.get(name), list | tuple)
+    ]
     return f"{event.kind} {event.step}{attempt}".rstrip() + (f" ({'; '.join(more)})" if more else "")

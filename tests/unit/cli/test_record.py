@@ -61,4 +61,9 @@ def test_turns_of_one_millisecond_keep_their_order_by_time() -> None:
     document = {"id": "w", "nodes": nodes, "connections": edges}
     with rehearse(document, replace={"act": 1}) as run:
         recording = record(load_workflow(document), run.history)
-    assert recording.outcomes == {"a": [Returned(1e-05, 1)], "b": [Returned(2e-05, 1)], "c": [Returned(2e-05, 1)]}
+    outcomes = {(called.action, called.step): each for called, each in recording.outcomes.items()}
+    assert outcomes == {
+        ("act", "a"): [Returned(1e-05, 1)],
+        ("act", "b"): [Returned(2e-05, 1)],
+        ("act", "c"): [Returned(2e-05, 1)],
+    }

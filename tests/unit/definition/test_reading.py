@@ -317,7 +317,15 @@ BIG = "must be a whole number from 0 to 2147483647, not -1"
             'unknown key "title"',
             '"title" stands on the node itself, beside "config"',
         ),
-        (HEAD + "action: x\n    fallback: {}", "unknown_key", "nodes[0].fallback", 5, 5, 'unknown key "fallback"', ""),
+        (
+            HEAD + "action: x\n    otherwise: {}",
+            "unknown_key",
+            "nodes[0].otherwise",
+            5,
+            5,
+            'unknown key "otherwise"',
+            "",
+        ),
         (HEAD + "action: x\n    'a b': 1", "unknown_key", 'nodes[0]["a b"]', 5, 5, 'unknown key "a b"', ""),
         (
             HEAD + "action: x\n    retry: {max_attemps: 1}",

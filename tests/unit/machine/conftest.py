@@ -25,7 +25,7 @@ from treadle.machine import (
 from treadle.machine import inputs as i
 from treadle.machine.scope import Group, Scope
 from treadle.machine.state import TOTAL_TIMEOUT
-from treadle.model import Connection, Node, StepError, Workflow
+from treadle.model import Answer, Connection, Node, StepError, Workflow
 from treadle.values import decode_payload, encode_payload
 
 if TYPE_CHECKING:
@@ -156,6 +156,13 @@ class Case:
     def resume(self, inputs: Any = None, request: str = "") -> Self:
         payload = None if inputs is None else encode_payload(inputs)
         return self.when(i.ResumeRequested(inputs=payload, request=request, at=self.at))
+
+    def answer(self, step: str, answer: str, output: Any = None, request: str = "") -> Self:
+        payload = None if answer != "output" else encode_payload(output)
+        return self.when(i.AnswerGiven(step=step, answer=Answer(answer), output=payload, request=request, at=self.at))
+
+    def terminate(self) -> Self:
+        return self.when(i.CancelExecutionRequested(at_once=True, at=self.at))
 
     def cancel(self, reason: str = "", request: str = "") -> Self:
         return self.when(i.CancelExecutionRequested(reason=reason, request=request, at=self.at))

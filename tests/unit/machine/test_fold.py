@@ -11,7 +11,7 @@ from treadle.errors import ReplayError
 from treadle.machine import State, apply, fold
 from treadle.machine import events as e
 from treadle.machine.folding.table import _APPLY
-from treadle.model import Connection, Node, StepError
+from treadle.model import Answer, Connection, Node, StepError
 
 T = 1_000
 ONE = Raw(b"1")
@@ -91,6 +91,17 @@ UNKNOWN = [
     e.StepSkipped(step="nobody", reason="join", at=T),
     e.StepPaused(step="nobody", missing=(), at=T),
     e.StepCancelled(step="nobody", at=T),
+    e.CompensationsBegan(steps=("nobody",), at=T),
+    e.CompensationStarted(step="nobody", attempt=1, at=T),
+    e.CompensationDelayed(step="nobody", attempt=1, error=NO, delay_ms=0, due=T, at=T),
+    e.CompensationReady(step="nobody", at=T),
+    e.CompensationInterrupted(step="nobody", attempt=1, at=T),
+    e.CompensationSucceeded(step="nobody", attempt=1, output=ONE, at=T),
+    e.CompensationFailed(step="nobody", attempt=1, error=NO, at=T),
+    e.StepFellBack(step="nobody", attempt=1, error=NO, at=T),
+    e.AnswerAwaited(step="nobody", attempt=1, error=NO, at=T),
+    e.StepAnswered(step="nobody", answer=Answer.RETRY, at=T),
+    e.OutputGiven(step="nobody", output=ONE, at=T),
     e.LateResultIgnored(step="nobody", attempt=1, at=T),
 ]
 
@@ -122,6 +133,9 @@ ILLEGAL = {
         e.StepTimedOut(step="c", attempt=0, error=NO, at=T),
         "'c' cannot go from PENDING to TIMED_OUT",
     ),
+    "undone without a compensation": (e.CompensationsBegan(steps=("a",), at=T), "step 'a' has no compensation"),
+    "undone out of turn": (e.CompensationStarted(step="a", attempt=2, at=T), "step 'a' is not being undone"),
+    "fell back without a fallback": (e.StepFellBack(step="a", attempt=1, error=NO, at=T), "step 'a' has no fallback"),
     "started a second time": (e.ExecutionStarted(at=T), "it cannot go from RUNNING to RUNNING"),
     "another definition": (
         e.ExecutionCreated(execution_id="x", workflow_id="w", definition_hash="other", input=Raw(b"{}"), at=T),

@@ -12,7 +12,7 @@ from msgspec import Raw
 from treadle.errors import ReplayError
 from treadle.machine import decode_events, describe_events, encode_events
 from treadle.machine import events as e
-from treadle.model import ExecutionStatus, HistoryEvent, StepError
+from treadle.model import Answer, ExecutionStatus, HistoryEvent, StepError
 
 T = 1_000
 NO = StepError(type="X", message="no", attempt=2, step="a", details={"k": [1]})
@@ -192,6 +192,45 @@ WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
     (e.ExecutionMigrated(definition_hash="h", request="r", at=T), {"definition_hash": "h", "request": "r"}),
     (e.ExecutionRetried(request="r", new_key=True, at=T), {"request": "r", "new_key": True}),
     (e.RequestNoted(request="r", at=T), {"request": "r"}),
+    (e.RequestNoted(request="r", at=T), {"request": "r"}),
+    (
+        e.AnswerAwaited(step="a", attempt=3, error=StepError("X", "m"), timed_out=True, at=T),
+        {"step": "a", "attempt": 3, "error": {"type": "X", "message": "m"}, "timed_out": True},
+    ),
+    (
+        e.StepFellBack(step="a", attempt=3, error=StepError("X", "m"), timed_out=True, at=T),
+        {"step": "a", "attempt": 3, "error": {"type": "X", "message": "m"}, "timed_out": True},
+    ),
+    (e.CancelRequested(compensates=True, at=T), {"compensates": True}),
+    (e.CompensationsBegan(steps=("b", "a"), at=T), {"steps": ["b", "a"]}),
+    (e.CompensationStarted(step="a", attempt=3, at=T), {"step": "a", "attempt": 3}),
+    (
+        e.CompensationStarted(step="a", attempt=3, parameters=Raw(b"{}"), at=T),
+        {"step": "a", "attempt": 3, "parameters": {}},
+    ),
+    (
+        e.CompensationDelayed(
+            step="a", attempt=3, error=StepError("X", "m"), delay_ms=5, due=1_005, timed_out=True, at=T
+        ),
+        {
+            "step": "a",
+            "attempt": 3,
+            "error": {"type": "X", "message": "m"},
+            "delay_ms": 5,
+            "due": 1_005,
+            "timed_out": True,
+        },
+    ),
+    (e.CompensationReady(step="a", at=T), {"step": "a"}),
+    (e.CompensationInterrupted(step="a", attempt=3, at=T), {"step": "a", "attempt": 3}),
+    (e.CompensationSucceeded(step="a", attempt=3, output=Raw(b"1"), at=T), {"step": "a", "attempt": 3, "output": 1}),
+    (
+        e.CompensationFailed(step="a", attempt=3, error=StepError("X", "m"), timed_out=True, at=T),
+        {"step": "a", "attempt": 3, "error": {"type": "X", "message": "m"}, "timed_out": True},
+    ),
+    (e.CompensationsDropped(at=T), {}),
+    (e.StepAnswered(step="a", answer=Answer.SKIP, request="r", at=T), {"step": "a", "answer": "skip", "request": "r"}),
+    (e.OutputGiven(step="a", output=Raw(b"1"), at=T), {"step": "a", "output": 1}),
     (e.DeadlinePassed(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
     (e.ExecutionCompleted(at=T), {}),
     (e.ExecutionCompleted(output=Raw(b"null"), at=T), {"output": None}),

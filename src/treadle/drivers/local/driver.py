@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from treadle.drivers.local import bulk, transfer
+from treadle.drivers.local.answers import check_answer, check_submitted, no_question
 from treadle.drivers.local.catalog import register
 from treadle.drivers.local.children import Children
 from treadle.drivers.local.clock import Clock
@@ -32,6 +33,7 @@ from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreE
 from treadle.feed import Feed
 from treadle.machine import State, decode_events, kept_by_fork, migration_problems, snapshot
 from treadle.machine.inputs import (
+    AnswerGiven,
     CancelExecutionRequested,
     CancelStepRequested,
     InputSubmitted,
@@ -42,7 +44,7 @@ from treadle.machine.inputs import (
     StartRequested,
     TimeReached,
 )
-from treadle.model import Explanation, NodeType, OnConflict, Reason
+from treadle.model import Explanation, OnConflict, Reason
 from treadle.store.inbox import Inbox
 from treadle.store.protocol import Filter
 from treadle.values import PayloadError, decode_payload, encode_payload
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from treadle.actions import Registry
     from treadle.drivers.protocol import Fork, Health
     from treadle.model import (
+        Answer,
         BulkResult,
         BulkVerb,
         ExecutionFilter,
@@ -325,28 +328,19 @@ class LocalDriver(LogReads):
     async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
         """Answer an input node."""
         resident = await self._resident(execution_id)
-        self._check_answer(resident, step, data)
+        check_submitted(resident, step, data)
         request = request or uuid.uuid4().hex
         asked = InputSubmitted(step=step, output=data, request=request, at=resident.now_ms())
         return await self._turns.ask(resident, asked)
 
-    def _check_answer(self, resident: Resident, step: str, data: Raw) -> None:
-        state = resident.state
-        found = state.find(step)
-        if found is None:
-            raise NotFoundError("step", step)
-        node = found[1].node
-        if node.type is not NodeType.INPUT:
-            message = (
-                f"step {step!r} asks nobody: it is of type {node.type.value}; a missing input is given by resuming"
-            )
-            raise ConflictError(message, resident.id, state.status.value)
-        if node.schema is not None:
-            from treadle.schemas import compile_schema  # loaded only where a workflow has a schema
-
-            problems = compile_schema(node.schema).problems(decode_payload(data), step)
-            if problems:
-                raise ValidationError("; ".join(str(one) for one in problems), problems)
+    async def answer(self, execution_id: str, step: str, answer: Answer, output: Raw | None, request: str = "") -> None:
+        """Answer for a step whose attempts are spent."""
+        resident = await self._resident(execution_id)
+        check_answer(resident, step, output)
+        request = request or uuid.uuid4().hex
+        asked = AnswerGiven(step=step, answer=answer, output=output, request=request, at=resident.now_ms())
+        if not await self._turns.ask(resident, asked):
+            raise no_question(resident, step)
 
     async def cancel(self, execution_id: str, reason: str, request: str = "", *, at_once: bool = False) -> bool:
         """Begin to cancel, or (``at_once``) end without waiting for what runs."""

@@ -13,7 +13,7 @@ import msgspec
 from treadle.drivers.local.schedule_letters import carry_out
 from treadle.drivers.protocol import Fork
 from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, TreadleError, ValidationError
-from treadle.model import decode_workflow
+from treadle.model import Answer, decode_workflow
 from treadle.store.inbox import Inbox, Letter, Reply
 from treadle.values import PayloadError, decode_payload, encode_payload
 
@@ -64,6 +64,9 @@ class Verbs(Protocol):
 
     async def submit(self, execution_id: str, step: str, data: Raw, request: str = "") -> bool:
         """Answer an input node."""
+
+    async def answer(self, execution_id: str, step: str, answer: Answer, output: Raw | None, request: str = "") -> None:
+        """Answer for a step whose attempts are spent."""
 
     async def bulk(
         self, verb: BulkVerb, where: ExecutionFilter, *, reason: str = "", dry_run: bool = False, request: str = ""
@@ -179,9 +182,12 @@ class RemoteCommands:
             case "fork":
                 return bool(await self._verbs.fork(self._fork(letter)))
             case "submit":
-                data = self._checked({"answer": letter.data})
-                answer = encode_payload(decode_payload(data)["answer"], self._settings)
-                return await self._verbs.submit(letter.execution_id, letter.step, answer, letter.request)
+                data = self._payload(letter.data)
+                return await self._verbs.submit(letter.execution_id, letter.step, data, letter.request)
+            case "answer":
+                output = self._payload(letter.data) if letter.answer is Answer.OUTPUT else None
+                await self._verbs.answer(letter.execution_id, letter.step, letter.answer, output, letter.request)
+                return True
             case _:
                 return await carry_out(self._verbs.schedules, letter)
 
@@ -193,6 +199,9 @@ class RemoteCommands:
             inputs=self._checked(letter.inputs) if letter.inputs else None,
             workflow=None if bytes(letter.data) == b"null" else _workflow(letter.data),
         )
+
+    def _payload(self, data: Raw) -> Raw:
+        return encode_payload(decode_payload(self._checked({"answer": data}))["answer"], self._settings)
 
     def _checked(self, inputs: dict[str, Raw]) -> Raw:
         try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from treadle.drivers.local.resident import Resident
     from treadle.drivers.local.threads import Threads
     from treadle.drivers.local.vault import Vault
-    from treadle.machine import RunStep
+    from treadle.machine import RunStep, State
     from treadle.machine.inputs import AnyInput
     from treadle.model import JsonValue
     from treadle.settings import Settings
@@ -226,7 +226,8 @@ class Bodies:
             workflow_id=state.workflow_id,
             step=command.step,
             attempt=command.attempt,
-            idempotency_key=f"{state.execution_id}/{command.step}" + (f"#{state.retries}" if state.retries else ""),
+            idempotency_key=_key(state, command),
+            role=command.role,
             deadline=None if timeout is None else now + timedelta(milliseconds=timeout),
             logger=StepLogger(fields, self._vault.mask),
         )
@@ -386,6 +387,12 @@ def _is_permanent(error: BaseException) -> bool:
     if isinstance(error, SecretError):
         return error.is_permanent
     return isinstance(error, ValidationError) or is_wrong_call(error)
+
+
+def _key(state: State, command: RunStep) -> str:
+    """Return what a repeat of the call is known by; a fallback and a compensation are calls of their own."""
+    own = f"{state.execution_id}/{command.step}" + (f"#{state.retries}" if state.retries else "")
+    return own if command.role == "action" else f"{own}/{command.role}"
 
 
 def interrupted(step: str, attempt: int, at: int) -> AnyInput:

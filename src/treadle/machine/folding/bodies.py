@@ -73,8 +73,8 @@ def _names(node: PlanNode, group: Group, number: int) -> dict[str, JsonValue]:
 
 
 def _forget_iteration(state: State, group: Group) -> None:
-    """Let go of the iteration before, and of all that was within it."""
-    agenda = list(group.kept.values())
+    """Let go of the iteration before, and of all that was within it, unless some of it may have to be undone."""
+    agenda = [body for body in group.kept.values() if not body.graph.undoes]
     group.kept.clear()
     while agenda:
         body = agenda.pop()

@@ -82,10 +82,7 @@ def _execution_paused(state: State, event: e.ExecutionPaused) -> None:
 
 def _execution_resumed(state: State, event: e.ExecutionResumed) -> None:
     was_paused = state.paused_at is not None
-    if state.paused_at is not None:
-        _move_execution(state, ExecutionStatus.RUNNING)
-        state.paused_ms += event.at - state.paused_at
-        state.paused_at = None
+    unpause(state, event.at)
     if event.inputs is not e.ABSENT:
         state.input_value = {**state.input_value, **decode_payload(event.inputs)}
         state.input = encode_decoded(state.input_value)
@@ -94,6 +91,14 @@ def _execution_resumed(state: State, event: e.ExecutionResumed) -> None:
     if was_paused:  # what was ready then had lost its place in the line
         state.fresh = list(state.ready)
     _remember(state, event.request)
+
+
+def unpause(state: State, at: int) -> None:
+    """Let an execution that is PAUSED run; its own clock goes on."""
+    if state.paused_at is not None:
+        _move_execution(state, ExecutionStatus.RUNNING)
+        state.paused_ms += at - state.paused_at
+        state.paused_at = None
 
 
 def _ask_again(state: State) -> None:
@@ -107,7 +112,7 @@ def _ask_again(state: State) -> None:
 
 
 def _request_noted(state: State, event: e.RequestNoted) -> None:
-    state.requests.add(event.request)
+    _remember(state, event.request)
 
 
 def _remember(state: State, request: str) -> None:
@@ -117,10 +122,12 @@ def _remember(state: State, request: str) -> None:
 
 def _execution_halted(state: State, event: e.ExecutionHalted) -> None:
     begin_ending(state.root, Ending(ExecutionStatus.FAILED, event.error))
+    state.undoes = True
 
 
 def _cancel_requested(state: State, event: e.CancelRequested) -> None:
     begin_ending(state.root, Ending(ExecutionStatus.CANCELLED, cancel_error(event.reason)))
+    state.undoes = event.compensates
     _remember(state, event.request)
 
 
@@ -128,6 +135,7 @@ def _deadline_passed(state: State, event: e.DeadlinePassed) -> None:
     state.deadline_passed = True
     if state.root.ending is None:
         begin_ending(state.root, Ending(ExecutionStatus.TIMED_OUT, event.error))
+        state.undoes = True
 
 
 def _execution_completed(state: State, event: e.ExecutionCompleted) -> None:

@@ -26,6 +26,8 @@ _DICTS: Final = (
     "defaults",
     "values",
     "groups",
+    "rounds",
+    "by",
 )
 
 

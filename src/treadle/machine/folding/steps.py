@@ -21,6 +21,7 @@ from treadle.machine.transitions import (
     TIMED_OUT,
     WAITING,
 )
+from treadle.model import ExecutionStatus
 from treadle.values import NULL, encode_decoded
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def leave(state: State, scope: Scope, node: PlanNode, at: int) -> None:
         state.listening.pop(step, None)
     elif phase == PAUSED:
         state.asking.pop(step, None)
+        state.spent.pop(step, None)
 
 
 def fly(scope: Scope) -> None:
@@ -114,6 +116,12 @@ def close_body(state: State, body: Scope, at: int) -> None:
             body.dropped.add(node.index)
 
 
+def note_done(state: State, scope: Scope, node: PlanNode) -> None:
+    """Note that a step did something that may have to be undone."""
+    if scope.call(node).compensation is not None:
+        state.done.append(scope.keys[node.index])
+
+
 def _pass(state: State, scope: Scope, node: PlanNode, output: Raw, at: int) -> None:
     """Complete a step that calls nothing, in the moment it was reached."""
     end_step(state, scope, node, COMPLETED, at)
@@ -156,6 +164,8 @@ def _step_succeeded(state: State, event: e.StepSucceeded) -> None:
     end_step(state, scope, node, COMPLETED, event.at)
     scope.outputs[node.index] = event.output
     scope.errors.pop(node.index, None)
+    if node.compensation is not None or scope.by:
+        note_done(state, scope, node)
     route(state, scope, node.on_success)
 
 
@@ -212,6 +222,10 @@ def _end_reached(state: State, event: e.EndReached) -> None:
     begin_ending(scope, Ending(event.status, event.error, output))
     if scope.parent is not None:
         state.settling.append(scope)
+    elif event.status is ExecutionStatus.CANCELLED:
+        state.undoes = state.plan.workflow.compensate_on_cancel
+    else:
+        state.undoes = event.status is ExecutionStatus.FAILED
 
 
 # -- waits

@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.errors import ReplayError
-from treadle.machine.folding import bodies, connections, executions, migrating, retrying, signals, steps
+from treadle.machine.folding import (
+    bodies,
+    compensation,
+    connections,
+    executions,
+    failures,
+    migrating,
+    retrying,
+    signals,
+    steps,
+)
 from treadle.machine.state import State
 
 if TYPE_CHECKING:
@@ -56,8 +66,10 @@ _APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     **executions.APPLY,
     **connections.APPLY,
     **steps.APPLY,
+    **failures.APPLY,
     **bodies.APPLY,
     **signals.APPLY,
     **retrying.APPLY,
     **migrating.APPLY,
+    **compensation.APPLY,
 }
