@@ -99,24 +99,40 @@ def _more(event: HistoryEvent) -> str:
     return str(data.get("error", {}).get("message", "")) or ", ".join(names) or str(data.get("reason", ""))
 
 
-def how_to_answer(execution_id: str, step: str) -> str:
+def how_to_answer(execution_id: str, step: str, options: str = "") -> str:
     """Return how to answer for a step whose attempts are spent."""
-    command = f"treadle answer {shlex.quote(execution_id)} {shlex.quote(step)}"
+    command = f"treadle answer{options} {shlex.quote(execution_id)} {shlex.quote(step)}"
     return f"answer with: {command} retry (or: output VALUE, skip, abort)"
 
 
-def show_result(state: ExecutionState, how_to_go_on: str = "") -> None:
-    """Print how an execution stands: its status and output, the error, what it waits for."""
+def show_result(state: ExecutionState, how_to_go_on: str = "", options: str = "") -> None:
+    """Print how an execution stands: its status and output, the error, what it waits for.
+
+    Args:
+        state: Of the execution.
+        how_to_go_on: The command that resumes it; ``""`` to leave it out.
+        options: Of the command that answers for a step.
+    """
     output = f": {json.dumps(state.output, ensure_ascii=False)}" if state.status is ExecutionStatus.COMPLETED else ""
     say(f"{state.status.value}{output}")
     if state.error is not None:
         say(f"{state.error.type}: {state.error.message}")
     if state.compensation_failures:
         say(f"could not be undone: {', '.join(state.compensation_failures)}")
-    if state.status is ExecutionStatus.RUNNING and state.waiting_for:
-        say(f"steps wait for {', '.join(state.waiting_for)}")
-    if state.status is ExecutionStatus.PAUSED:
-        why = f"waiting for {', '.join(state.waiting_for)}" if state.waiting_for else "paused by a request"
+    _show_questions(state, how_to_go_on, options)
+
+
+def _show_questions(state: ExecutionState, how_to_go_on: str, options: str) -> None:
+    """Print what an execution waits for, and how to go on."""
+    asks = {name: state.steps[name].error for name in state.waiting_for if name in state.steps}
+    for name, error in asks.items():
+        why = f"{name} failed: {error.type}: {error.message}" if error is not None else f"{name} waits"
+        say(f"{why}; {how_to_answer(state.execution_id, name, options)}")
+    others = ", ".join(name for name in state.waiting_for if name not in asks)
+    if state.status is ExecutionStatus.RUNNING and others:
+        say(f"steps wait for {others}")
+    if state.status is ExecutionStatus.PAUSED and (others or not asks):
+        why = f"waiting for {others}" if others else "paused by a request"
         say(f"{why}; go on with: {how_to_go_on}" if how_to_go_on else why)
 
 

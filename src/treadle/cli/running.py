@@ -283,7 +283,8 @@ def _conclude(
     if as_json:
         show_json(state)
     else:
-        show_result(state, _resume_command(state, db, actions, secrets))
+        options = "" if db == DEFAULT_DB else f" --db {shlex.quote(str(db))}"
+        show_result(state, _resume_command(state, db, actions, secrets), options)
     raise typer.Exit(EXIT_CODES.get(state.status, 0))
 
 
