@@ -294,3 +294,28 @@ def test_a_terminal_shows_what_was_undone(tmp_path: Path) -> None:
     assert any(line.startswith("hotel FAILED") and "undone by undo ConnectionError: closed" in line for line in lines)
     assert any(line.startswith("flight COMPLETED") and line.endswith("undone by undo") for line in lines)
     assert "could not be undone: hotel" in lines
+
+
+async def test_what_was_undone_is_done_again_by_a_retry_under_another_key(tmp_path: Path) -> None:
+    agency, keys, broken = Agency(), [], [True]
+
+    async def book(what: str, context: StepContext) -> dict[str, str]:
+        keys.append(context.idempotency_key)
+        return {"id": what}
+
+    async def pay() -> None:
+        if broken:
+            broken.clear()
+            raise ConnectionError("no money")
+
+    actions = [{"book": book, "undo": agency.undo, "pay": pay}]
+    trip = {**TRIP, "nodes": [*TRIP["nodes"][:2], {**TRIP["nodes"][2], "retry": {"max_attempts": 1}}]}
+    async with asyncio.timeout(20):
+        async with WorkflowEngine(store=tmp_path / "log.db", actions=actions) as engine:
+            assert (await engine.run_workflow(trip, execution_id="x")).status is ExecutionStatus.FAILED
+            assert await engine.retry_execution("x")
+            state = await engine.wait("x")
+        async with WorkflowEngine(store=tmp_path / "log.db", actions=actions) as engine:
+            assert await engine.get_execution_state("x") == state
+    assert (state.status, state.compensations) == (ExecutionStatus.COMPLETED, {})
+    assert keys == ["x/flight", "x/hotel", "x/flight#1", "x/hotel#1"]

@@ -44,7 +44,7 @@ def undo(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
 
 
 def _call(scope: Scope, node: PlanNode) -> PlanCall:
-    call = scope.call(node).compensation
+    call = scope.undo(node)
     assert call is not None  # it has done what is undone
     return call
 

@@ -140,9 +140,17 @@ def _undoes(turn: Turn, at: int) -> bool:
     """Tell whether something is still to be undone; begin with that if it is due."""
     state = turn.state
     if not state.undoing and state.undoes and state.done and not state.compensations:
-        close(turn, state.root, at)
-        turn.emit(e.CompensationsBegan(steps=tuple(reversed(state.done)), at=at))
+        steps = tuple(step for step in reversed(state.done) if _has_compensation(state, step))
+        if steps:
+            close(turn, state.root, at)
+            turn.emit(e.CompensationsBegan(steps=steps, at=at))
     return bool(state.undoing)
+
+
+def _has_compensation(state: State, step: str) -> bool:
+    """Tell whether a step that is done can be undone: a migration may have taken that from it."""
+    found = state.find(step)
+    return found is not None and found[0].undo(found[1]) is not None
 
 
 def pause_for_input(turn: Turn, at: int) -> None:

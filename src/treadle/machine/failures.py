@@ -62,7 +62,7 @@ def _answer_given(turn: Turn, one: i.AnswerGiven) -> bool:
         return False
     turn.emit(e.StepAnswered(step=one.step, answer=one.answer, request=one.request, at=one.at))
     _ANSWERS[one.answer](turn, *found, one)
-    if state.paused_at is not None and state.asks and state.root.ending is None:
+    if state.paused_at is not None and state.asks and not state.is_stuck and state.root.ending is None:
         turn.emit(e.ExecutionResumed(by_itself=True, at=one.at))
     return True
 

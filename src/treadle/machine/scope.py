@@ -170,7 +170,7 @@ class Scope:
         self.phases[index] = PENDING
         self.open += 1
         self.started_at[index] = self.ended_at[index] = 0
-        for kept in (self.errors, self.failures, self.interruptions, self.defaults):
+        for kept in (self.errors, self.failures, self.interruptions, self.defaults, self.rounds, self.by):
             kept.pop(index, None)
         self.dropped.discard(index)
 
@@ -179,6 +179,12 @@ class Scope:
         if self.by and node.fallback is not None and self.by.get(node.index) == FALLBACK:
             return node.fallback
         return node
+
+    def undo(self, node: PlanNode) -> PlanCall | None:
+        """Return what undoes a completed step: what it called has the say; None for nothing."""
+        if self.by.get(node.index) == FALLBACK:
+            return None if node.fallback is None else node.fallback.compensation
+        return node.compensation
 
     def status(self, index: int) -> StepStatus:
         """Return where a step stands, as a reader sees it."""

@@ -107,6 +107,7 @@ class State:
         undoes: It is ending, and what was done is undone before that.
         compensations: Of the steps that are undone, in that order; empty before it begins.
         undoing: Key of the step that is being undone; ``""`` for none.
+        undone: How often a step was undone and is run again, by key.
     """
 
     __slots__ = (
@@ -163,6 +164,7 @@ class State:
         "timers",
         "undoes",
         "undoing",
+        "undone",
         "unrouted",
         "waiting",
         "wall_timers",
@@ -219,6 +221,7 @@ class State:
         self.deadline_passed = False
         self.done: list[str] = []
         self.compensations: dict[str, Compensation] = {}
+        self.undone: dict[str, int] = {}
 
     @property
     def ending(self) -> Ending | None:

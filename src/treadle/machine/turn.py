@@ -113,8 +113,8 @@ def _ready(state: State, steps: Iterable[str]) -> list[ReadyStep]:
 
 
 def _called(state: State, scope: Scope, node: PlanNode) -> Node:
-    call = scope.call(node)
-    return call.compensation.node if state.undoing and call.compensation is not None else call.node
+    undo = scope.undo(node) if state.undoing else None
+    return scope.call(node).node if undo is None else undo.node
 
 
 def _running(scopes: Iterable[Scope]) -> list[str]:

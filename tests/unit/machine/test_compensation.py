@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from treadle.machine import advance, compile  # noqa: A004 - the word of the house for it
 from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.calls import COMPENSATION
@@ -24,6 +25,7 @@ from treadle.model import (
     Outcome,
     RetryPolicy,
     StepError,
+    Workflow,
 )
 
 T = 1_000
@@ -401,3 +403,89 @@ def test_the_log_alone_gives_back_how_far_it_has_got(case: Any) -> None:
     assert (state.root.ending.status, state.root.ending.error) == (ExecutionStatus.FAILED, error)
     one.when(i.ActionInterrupted(step="a", attempt=2, at=T))
     assert one.kinds == ["CompensationInterrupted a"]
+
+
+# -- when it goes on after all
+
+
+def failed(case: Any, nodes: list[Any], connections: list[Any]) -> Any:
+    """An execution whose last step failed, and of which everything was undone."""
+    one = case(nodes, connections).given()
+    while not one.seen.status.is_terminal:
+        step = next(iter(one.state.in_flight), "")
+        if step == nodes[-1]:
+            one.raised(step, permanent=True)
+        elif step:
+            one.returned(step, f"{step} done")
+        one.starts()
+    return one
+
+
+def test_a_retry_runs_what_was_undone_again_and_all_that_follows_it(case: Any) -> None:
+    one = failed(case, ["first", does("a"), "b", "c"], ["first>a", "a>b", "b>c"])
+    assert undone(one) == {"a": "COMPLETED"}
+    one.when(i.RetryRequested(at=T))
+    assert one.statuses == {"first": "COMPLETED", "a": "WAITING", "b": "PENDING", "c": "PENDING"}
+    assert (one.seen.compensations, one.seen.steps["b"].output, one.state.done) == ({}, None, [])
+    one.starts()
+    assert (one.turn.commands[0].attempt, one.turn.commands[0].role) == (3, "action")  # 2 was the compensation's
+    assert one.state.undone == {"a": 1}
+    one.returned("a").starts().returned("b").starts().raised("c", permanent=True)
+    assert list(one.seen.compensations) == ["a"]
+    one.starts()
+    assert one.turn.commands[0].attempt == 4
+
+
+def test_a_retry_leaves_what_could_not_be_undone(case: Any) -> None:
+    one = case([does("a"), does("b"), "c"], ["a>c", "b>c"]).given().returned("a").returned("b").starts()
+    one.raised("c", permanent=True).starts().returned("b").starts().raised("a")
+    assert one.seen.compensation_failures == ("a",)
+    one.when(i.RetryRequested(at=T))
+    assert one.statuses == {"a": "COMPLETED", "b": "WAITING", "c": "PENDING"}
+    one.starts().returned("b").starts().raised("c", permanent=True)
+    assert list(one.seen.compensations) == ["b", "a"]
+
+
+def test_a_retry_enters_a_group_of_which_something_was_undone_anew(case: Any) -> None:
+    group = Node("m", type=NodeType.MAP, items=[1, 2], body=Body((does("c"),)))
+    one = failed(case, [group, "z"], ["m>z"])
+    assert undone(one) == {"m[1].c": "COMPLETED", "m[0].c": "COMPLETED"}
+    one.when(i.RetryRequested(at=T)).starts()
+    assert sorted(one.state.in_flight) == ["m[0].c", "m[1].c"]
+    one.returned("m[0].c").returned("m[1].c").starts().returned("z")
+    assert one.seen.status is ExecutionStatus.COMPLETED
+
+
+def test_a_retry_decides_the_ways_that_follow_what_was_undone_anew(case: Any) -> None:
+    joined = [Connection("a", "b", condition="a == 1"), Connection("a", "c", otherwise=True), "b>z", "c>z"]
+    one = case([does("a"), "b", "c", "z"], joined).given().returned("a", 1).starts().returned("b").starts()
+    one.raised("z", permanent=True).starts().returned("a")
+    one.when(i.RetryRequested(at=T)).starts().returned("a", 2)
+    assert one.statuses == {"a": "COMPLETED", "b": "SKIPPED", "c": "WAITING", "z": "PENDING"}
+    assert one.starts().returned("c").starts().returned("z").seen.status is ExecutionStatus.COMPLETED
+
+
+def test_a_step_that_fell_back_begins_with_its_action_behind_a_retry(case: Any) -> None:
+    node = Node("a", action="act", retry=ONCE, fallback=Fallback(action="other", retry=ONCE), total_timeout_ms=100)
+    one = case([node]).given().raised("a").starts().raised("a").when(i.RetryRequested(at=T)).starts()
+    assert (one.turn.commands[0].role, one.turn.commands[0].attempt) == ("action", 3)
+    assert one.time(100).kinds[0] == "StepTimedOut a"
+
+
+def test_a_step_that_a_person_had_tried_again_has_its_whole_time_behind_a_retry(case: Any) -> None:
+    node = Node("a", action="act", retry=ONCE, on_exhausted=OnExhausted.PAUSE, total_timeout_ms=100)
+    one = case([node]).given().raised("a").answer("a", "retry").starts().raised("a").answer("a", "abort")
+    one.when(i.RetryRequested(at=T)).starts().time(100)
+    assert one.kinds[0] == "AnswerAwaited a"
+
+
+def test_a_migration_says_what_undoes_and_whether_anything_does(case: Any) -> None:
+    one = case([does("a"), does("b"), "c"], CHAIN).given().returned("a").starts().returned("b").starts()
+    other = Node("b", action="act", retry=ONCE, compensate=Compensation(action="undo_otherwise"))
+    plan = compile(Workflow("w", (Node("a", action="act"), other, Node("c", action="act")), one.workflow.connections))
+    turn = advance(one.state, [i.MigrateRequested(at=T, plan=plan)])
+    assert turn.accepted == [True]
+    failing = i.ActionRaised(step="c", attempt=1, error=StepError("X", "no"), permanent=True, at=T)
+    turn = advance(one.state, [failing])
+    assert turn.events[-1] == e.CompensationsBegan(steps=("b",), at=T)
+    assert turn.ready[0].node.action_name == "undo_otherwise"

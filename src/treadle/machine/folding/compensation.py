@@ -24,7 +24,7 @@ def _compensations_began(state: State, event: e.CompensationsBegan) -> None:
     state.wall_timers.clear()
     for step in event.steps:
         scope, node = find_step(state, step)
-        call = scope.call(node).compensation
+        call = scope.undo(node)
         if call is None:
             raise ReplayError(f"step {step!r} has no compensation", state.execution_id)
         state.compensations[step] = Compensation(call.node.action_name, scope.attempts[node.index])

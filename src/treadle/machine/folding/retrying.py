@@ -1,4 +1,4 @@
-"""A retry: an execution that has ended goes on where it failed. What completed stays; nothing of it runs again."""
+"""A retry: an execution that has ended goes on where it failed. What completed stays, unless it was undone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from treadle.errors import ReplayError
 from treadle.machine import events as e
 from treadle.machine.folding.connections import look_again, reach, route_rest
 from treadle.machine.folding.steps import HANDLED_BY_RACE
+from treadle.machine.folding.undone import forget_undone
 from treadle.machine.state import DEAD, EXECUTION_TIMEOUT, GROUP_TIMEOUT, UNDECIDED
 from treadle.machine.transitions import CANCELLED, COMPLETED, FAILED, PENDING, RETRIED_FROM, RUNNING, SKIPPED, TIMED_OUT
 from treadle.model import ExecutionStatus
@@ -34,6 +35,7 @@ def _execution_retried(state: State, event: e.ExecutionRetried) -> None:
     if event.request:
         state.requests.add(event.request)
     state.retries += event.new_key
+    forget_undone(state)
     timeout = state.plan.workflow.timeout_ms
     if timeout is not None:
         heapq.heappush(state.timers, (state.clock(event.at) + timeout, EXECUTION_TIMEOUT, "", 0))

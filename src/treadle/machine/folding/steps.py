@@ -118,7 +118,7 @@ def close_body(state: State, body: Scope, at: int) -> None:
 
 def note_done(state: State, scope: Scope, node: PlanNode) -> None:
     """Note that a step did something that may have to be undone."""
-    if scope.call(node).compensation is not None:
+    if scope.undo(node) is not None:
         state.done.append(scope.keys[node.index])
 
 
