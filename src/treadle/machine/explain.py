@@ -58,6 +58,8 @@ def _execution(state: State) -> Explanation:
     if ending is not None:
         count = len(state.in_flight)
         text = f"it is on its way to {ending.status.value}; attempts that still end: {count}"
+        if state.undoing:
+            text = f"it is on its way to {ending.status.value}, and undoes what step {state.undoing!r} did"
         return Explanation(Reason.ENDING, text, what_to_do="wait, or terminate it", steps=steps)
     if status is ExecutionStatus.PAUSED:
         return _paused(state, steps)
@@ -82,19 +84,20 @@ def _paused(state: State, steps: tuple[Explanation, ...]) -> Explanation:
     if state.asks:
         names = ", ".join(state.waiting_for)
         text = f"it is paused because it waits for {names}"
-        return Explanation(
-            Reason.ASKS_FOR_INPUT, text, since=since, what_to_do=_GIVE, names=state.waiting_for, steps=steps
-        )
+        what = _GIVE if state.asking or state.resting else _ANSWER
+        reason = Reason.ASKS_FOR_INPUT if state.asking or state.resting else Reason.WAITS_FOR_PERSON
+        return Explanation(reason, text, since=since, what_to_do=what, names=state.waiting_for, steps=steps)
     text = f"somebody paused it at {_shown(state.paused_at or 0)}"
     return Explanation(Reason.PAUSED, text, since=since, what_to_do="resume it", steps=steps)
 
 
 _GIVE: Final = "resume it with these inputs"
+_ANSWER: Final = "answer it: retry, output, skip or abort"
 
 
 def _held_up(state: State) -> list[tuple[Scope, PlanNode]]:
     """Return the steps that have begun or are reached, and have not ended; not what only follows them."""
-    keys = (*state.in_flight, *state.ready, *state.waiting, *state.asking, *state.children)
+    keys = (*state.in_flight, *state.ready, *state.waiting, *state.asking, *state.spent, *state.children)
     found = (state.find(key) for key in dict.fromkeys(keys))
     return [one for one in found if one is not None]
 
@@ -112,6 +115,10 @@ def _step(state: State, scope: Scope, node: PlanNode) -> Explanation:
         return _running(scope, node, key, since)
     if phase == PENDING:
         return _not_reached(state, scope, node, key)
+    if key in state.spent:
+        error = scope.errors[node.index]
+        text = f"it failed ({error.type}: {error.message}), and a person has to say what becomes of it"
+        return Explanation(Reason.WAITS_FOR_PERSON, text, step=key, since=since, what_to_do=_ANSWER)
     if phase == PAUSED:
         names = state.asking.get(key, ())
         text = f"it asks for {', '.join(names)}"

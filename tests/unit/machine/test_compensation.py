@@ -12,6 +12,7 @@ from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.calls import COMPENSATION
 from treadle.machine.commands import CancelStep, RunStep
+from treadle.machine.explain import explain
 from treadle.model import (
     Body,
     Compensation,
@@ -489,3 +490,8 @@ def test_a_migration_says_what_undoes_and_whether_anything_does(case: Any) -> No
     turn = advance(one.state, [failing])
     assert turn.events[-1] == e.CompensationsBegan(steps=("b",), at=T)
     assert turn.ready[0].node.action_name == "undo_otherwise"
+
+
+def test_the_explanation_says_what_is_being_undone(case: Any) -> None:
+    one = fails_after_two(case).raised("c", permanent=True)
+    assert explain(one.state).text == "it is on its way to FAILED, and undoes what step 'b' did"

@@ -10,6 +10,7 @@ from msgspec import Raw
 from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.commands import CancelStep, RunStep
+from treadle.machine.explain import explain
 from treadle.model import (
     Answer,
     Body,
@@ -21,6 +22,7 @@ from treadle.model import (
     OnInterrupted,
     OnSkip,
     Outcome,
+    Reason,
     RetryPolicy,
 )
 
@@ -267,3 +269,11 @@ def test_an_interruption_in_an_execution_that_is_ending_cancels_the_step(case: A
     node = Node("a", action="act", on_interrupted=OnInterrupted.PAUSE)
     one = case([node, "b"]).given().raised("b", permanent=True)
     assert one.when(i.ActionInterrupted(step="a", attempt=1, at=T)).kinds == ["StepCancelled a", "ExecutionFailed"]
+
+
+def test_the_explanation_says_what_failed_and_how_to_answer(case: Any) -> None:
+    one = case([asks()]).given().raised("a")
+    for found in (explain(one.state), explain(one.state, "a"), *explain(one.state).steps):
+        assert found.reason is Reason.WAITS_FOR_PERSON
+        assert found.what_to_do == "answer it: retry, output, skip or abort"
+    assert explain(one.state, "a").text == "it failed (RuntimeError: no), and a person has to say what becomes of it"
