@@ -495,3 +495,22 @@ def test_a_migration_says_what_undoes_and_whether_anything_does(case: Any) -> No
 def test_the_explanation_says_what_is_being_undone(case: Any) -> None:
     one = fails_after_two(case).raised("c", permanent=True)
     assert explain(one.state).text == "it is on its way to FAILED, and undoes what step 'b' did"
+
+
+@pytest.mark.parametrize("how", ["cancel", "halt", "deadline"])
+def test_what_undoes_is_not_cancelled_with_what_it_undoes(case: Any, how: str) -> None:
+    """A driver that folds the log again cancels what runs of an execution that cancels its attempts in flight."""
+    body = Body((does("c"),))
+    nodes = [Node("m", type=NodeType.PARALLEL, body=body), "z"]
+    fields = {"compensate_on_cancel": True, "timeout_ms": 9, "on_failure": OnFailure.CANCEL}
+    one = case(nodes, ["m>z"], **fields).given().returned("m.c").starts()
+    if how == "cancel":
+        one.cancel().cancelled("z", 1)
+    elif how == "halt":
+        one.raised("z", permanent=True)
+    else:
+        one.time(9).cancelled("z", 1)
+    one.starts()
+    assert one.state.in_flight == {"m.c": 2}
+    assert not one.state.cancels("m.c")
+    assert not one.state.cancels_in_flight
