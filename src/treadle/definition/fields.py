@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 from treadle.definition.problems import quoted
 from treadle.durations import parse_duration, parse_time
 from treadle.errors import ExpressionError, ValidationError
-from treadle.expressions import translate_condition
+from treadle.expressions import is_always_text, translate_condition
 from treadle.model import FORMAT_VERSION, ExecutionStatus, Join, JoinKind, Timer
 from treadle.values import kind_of
 
@@ -366,15 +366,15 @@ _TIMER_READERS: Final[dict[str, Reader]] = {
 
 
 def read_items(value: JsonValue, spot: Spot) -> JsonValue | Unread:
-    """Take a list, or text that holds an expression."""
-    if isinstance(value, list) or (isinstance(value, str) and "${" in value):
+    """Take a list, or text that is one expression."""
+    if isinstance(value, list) or (isinstance(value, str) and not is_always_text(value)):
         return value
     return spot.wrong_type("a list, or text such as ${input.orders} that gives one", value)
 
 
 def read_mapping(value: JsonValue, spot: Spot) -> JsonValue | Unread:
-    """Take an object, or text that holds an expression."""
-    if isinstance(value, dict) or (isinstance(value, str) and "${" in value):
+    """Take an object, or text that is one expression."""
+    if isinstance(value, dict) or (isinstance(value, str) and not is_always_text(value)):
         return value
     return spot.wrong_type("an object, or text such as ${item} that gives one", value)
 

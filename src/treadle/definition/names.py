@@ -137,7 +137,9 @@ class Names:
 
     def _output(self, one: Reference, reader: Reader) -> None:
         if not self._ask(one, one.root, reader, needs_output=True):
-            self._unknown(one, reader, f"there is no name {quoted(one.root)}", name=one.root, known=self._roots)
+            self._unknown(
+                one, reader, f"there is no name {quoted(one.root)}", name=one.root, known=(*reader.more, *self._roots)
+            )
 
     def _step(self, one: Reference, reader: Reader) -> None:
         """Check ``steps.x.output``; a step that is computed (``steps[input.x]``) is known only at run time."""

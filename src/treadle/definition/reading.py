@@ -299,8 +299,13 @@ def _check_type(fields: dict[str, Any], entries: dict[str, Entry], spot: Spot) -
             what = f"exactly one of {_keys(needed)}" if len(needed) > 1 else f'the key "{_keys(needed)}"'
             spot.error("missing_key", f"a node of type {kind.value} needs {what}")
     wanted = NEEDS_ANY.get(kind, ())
-    if wanted and not any(name in entries for name in wanted):
+    if wanted and not any(name in entries and not _is_blank(entries[name].value) for name in wanted):
         spot.error("missing_key", f"a node of type {kind.value} needs {' or '.join(map(_key, wanted))}")
+
+
+def _is_blank(value: JsonValue) -> bool:
+    """Tell whether a condition is none."""
+    return isinstance(value, str) and not value.strip()
 
 
 def _key(name: str) -> str:

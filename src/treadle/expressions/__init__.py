@@ -8,7 +8,7 @@ from treadle.expressions.compiler import Expression, Reference, compile_expressi
 from treadle.expressions.conditions import translate_condition
 from treadle.expressions.names import MISSING, Missing, MissingNameError, Record, Scope
 from treadle.expressions.secrets import Place, fill_in, names_in, secret_name
-from treadle.expressions.templates import Template, compile_template, template_problems
+from treadle.expressions.templates import Template, compile_template, is_always_text, template_problems
 
 __all__ = [
     "DEFAULT",
@@ -27,6 +27,7 @@ __all__ = [
     "compile_path",
     "compile_template",
     "fill_in",
+    "is_always_text",
     "names_in",
     "secret_name",
     "template_problems",

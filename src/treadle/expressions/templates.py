@@ -87,6 +87,18 @@ def compile_template(value: JsonValue, *, keeps_secrets: bool = False) -> Templa
     return Template(resolve, tuple(compiler.found), tuple(compiler.secrets))
 
 
+def is_always_text(text: str) -> bool:
+    """Tell whether a template gives text whatever it reads: it is not one expression and nothing else.
+
+    False of one that cannot be read.
+    """
+    try:
+        parts = _parts(text)
+    except ExpressionError:
+        return False
+    return len(parts) != 1 or isinstance(parts[0], str)
+
+
 def template_problems(value: JsonValue) -> list[tuple[str, ExpressionError]]:
     """Return every expression of a JSON value that cannot be read, with its path."""
     compiler = _Compiler()
