@@ -1,15 +1,16 @@
-"""A workflow as Mermaid text: GitHub, GitLab and most editors draw it."""
+"""A workflow as Mermaid text: GitHub, GitLab and most editors draw it. A body is a subgraph, within others too."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from treadle.model import JoinKind, NodeType, Outcome, StepStatus
+from treadle.paths import all_nodes, node_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from treadle.model import Connection, Node, Workflow
+    from treadle.model import Body, Connection, Node, Workflow
 
 COLOURS: Final = {
     StepStatus.RUNNING: "fill:#cfe8ff,stroke:#1f6feb,color:#000",
@@ -30,32 +31,69 @@ def to_mermaid(workflow: Workflow, statuses: Mapping[str, StepStatus] | None = N
 
     Args:
         workflow: Valid.
-        statuses: Status by node id, to colour the nodes of an execution; a node without one keeps its plain look.
+        statuses: Status by step, to colour the nodes of an execution; a node without one keeps its plain look, and so
+            does one within a map whose items differ.
     """
-    names = {node.id: f"n{index}" for index, node in enumerate(workflow.nodes)}
-    lines = ["flowchart TD"]
-    lines += [f"    {names[node.id]}{_shape(node)}" for node in workflow.nodes]
-    lines += [f"    {names[one.source]} {_arrow(one)} {names[one.target]}" for one in workflow.connections]
-    return "\n".join(lines + _colours(names, statuses or {}))
+    lines = ["flowchart TD", *_graph(workflow, "n", "    ")]
+    return "\n".join(lines + _colours(workflow, statuses or {}))
+
+
+def _graph(graph: Workflow | Body, prefix: str, indent: str) -> Iterator[str]:
+    """Yield the nodes of a graph, then its connections; nodes are called ``n0``, and within bodies ``n0_1``."""
+    names = {node.id: f"{prefix}{index}" for index, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        name = names[node.id]
+        if node.body is None:
+            yield f"{indent}{name}{_shape(node)}"
+        else:
+            yield f'{indent}subgraph {name}["{_label(node)}"]'
+            yield from _graph(node.body, f"{name}_", f"{indent}    ")
+            yield f"{indent}end"
+    yield from (f"{indent}{names[one.source]} {_arrow(one)} {names[one.target]}" for one in graph.connections)
 
 
 def _shape(node: Node) -> str:
-    title = _text(node.title or node.id)
-    if node.join.kind is not JoinKind.ALL:
-        count = f" {node.join.count}" if node.join.kind is JoinKind.AT_LEAST else ""
-        title += f"<br/><i>{node.join.kind.value.replace('_', ' ')}{count}</i>"
     opening, closing = _SHAPES.get(node.type, ("[", "]"))
-    return f'{opening}"{title}"{closing}'
+    return f'{opening}"{_label(node)}"{closing}'
 
 
+_CALL: Final = ("[[", "]]")
 _SHAPES: Final = {
     NodeType.TRIGGER: ("([", "])"),
     NodeType.SWITCH: ("{", "}"),
     NodeType.SET: ("[/", "/]"),
     NodeType.WAIT: ("{{", "}}"),
+    NodeType.EVENT: (">", "]"),
     NodeType.INPUT: ("[\\", "\\]"),
     NodeType.END: ("(((", ")))"),
+    NodeType.WORKFLOW: _CALL,
+    NodeType.MAP: _CALL,
+    NodeType.LOOP: _CALL,
 }
+
+
+def _label(node: Node) -> str:
+    return "<br/>".join([_text(node.title or node.id), *(f"<i>{_text(words)}</i>" for words in _remarks(node))])
+
+
+def _remarks(node: Node) -> Iterator[str]:
+    """Yield what else there is to say about a node: how it repeats, what it runs, when it runs."""
+    match node.type:
+        case NodeType.MAP:
+            at_a_time = f", {node.max_concurrency} at a time" if node.max_concurrency else ""
+            yield f"for each {node.item_name or 'item'}{at_a_time}"
+        case NodeType.LOOP:
+            whiles = [f"while {node.repeat_while}"] if node.repeat_while else []
+            yield ", ".join([*whiles, *([f"until {node.until}"] if node.until else [])])
+        case NodeType.PARALLEL if node.race:
+            yield "race"
+        case _:
+            pass
+    if node.workflow:
+        yield f"workflow {node.workflow}"
+    if node.join.kind is not JoinKind.ALL:
+        count = f" {node.join.count}" if node.join.kind is JoinKind.AT_LEAST else ""
+        yield f"{node.join.kind.value.replace('_', ' ')}{count}"
 
 
 def _arrow(connection: Connection) -> str:
@@ -68,13 +106,34 @@ def _arrow(connection: Connection) -> str:
     return f'{line}|"{_text(": ".join(words))}"|' if words else line
 
 
-def _colours(names: Mapping[str, str], statuses: Mapping[str, StepStatus]) -> list[str]:
+def _colours(workflow: Workflow, statuses: Mapping[str, StepStatus]) -> list[str]:
+    by_path = _agreed(workflow, statuses)
+    found = [by_path.get(path) for path, _ in all_nodes(workflow)]
+    names = list(_names(workflow, "n"))
     lines: list[str] = []
     for status, style in COLOURS.items():
-        members = [names[node] for node, its in statuses.items() if its is status and node in names]
+        members = [name for name, its in zip(names, found, strict=True) if its is status]
         if members:
             lines += [f"    classDef {status.value} {style}", f"    class {','.join(members)} {status.value}"]
     return lines
+
+
+def _agreed(workflow: Workflow, statuses: Mapping[str, StepStatus]) -> dict[str, StepStatus | None]:
+    """Return the status of each node by its path; None where steps of it differ."""
+    top = {node.id for node in workflow.nodes}
+    found: dict[str, StepStatus | None] = {}
+    for step, status in statuses.items():
+        path = node_path(step, top)
+        found[path] = status if found.get(path, status) is status else None
+    return found
+
+
+def _names(graph: Workflow | Body, prefix: str) -> Iterator[str]:
+    """Yield the name of every node in the order of ``all_nodes``."""
+    for index, node in enumerate(graph.nodes):
+        yield f"{prefix}{index}"
+        if node.body is not None:
+            yield from _names(node.body, f"{prefix}{index}_")
 
 
 def _text(text: str) -> str:
