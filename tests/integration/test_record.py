@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from treadle import ValidationError, WorkflowEngine, run_sync
-from treadle.testing import never, outcomes, raises, rehearse, returns
+from treadle.testing import by_step, never, outcomes, raises, rehearse, returns
 
 ROOT = Path(__file__).parents[2]
 IGNORED = "COM812,CPY001,D203,D213,E501,INP001,S101"
@@ -234,6 +234,72 @@ async def test_one_that_has_not_ended_is_refused_and_no_file_is_written_over(tmp
         0, 1, "no value was redacted; read it before you commit it\n",
     )  # fmt: skip
     assert treadle(tmp_path, "record", "nobody", "--db", "log.db")[::2] == (2, "error: no execution named 'nobody'\n")
+
+
+def test_one_with_maps_loops_and_groups_within_each_other(tmp_path: Path) -> None:
+    poll = {
+        "id": "poll",
+        "type": "loop",
+        "until": "previous.done",
+        "body": {
+            "nodes": [{"id": "w", "type": "wait", "duration": "1m"}, node("look", parameters={"x": "${item}"})],
+            "connections": [edge("w", "look")],
+        },
+    }
+    document = {
+        "id": "w",
+        "nodes": [
+            {
+                "id": "my map",
+                "type": "map",
+                "items": "${input.xs}",
+                "tolerate": 1,
+                "max_concurrency": 2,
+                "body": {
+                    "nodes": [
+                        node("charge", parameters={"x": "${item}", "password": "t0psecret"}),
+                        poll,
+                        {"id": "ask", "type": "input"},
+                    ],
+                    "connections": [edge("charge", "poll"), edge("poll", "ask")],
+                },
+            },
+            {"id": "first", "type": "parallel", "race": True, "body": {"nodes": [node("fast"), node("slow", "fast")]}},
+            node("lone"),
+        ],
+        "connections": [edge("my map", "first"), edge("first", "lone")],
+    }
+    asked: list[int] = []
+
+    def look(x: int) -> dict[str, bool]:
+        asked.append(x)
+        return {"done": asked.count(x) > x}
+
+    def charge(x: int, password: str) -> str:
+        if x == 1:
+            raise ValidationError(f"declined with {password}")
+        return f"paid {x}"
+
+    race = by_step({"first.fast": returns(1, after=2), "first.slow": never()})
+    replace = {"charge": charge, "look": look, "fast": race, "lone": None}
+    with rehearse(document, {"xs": [0, 1, 2]}, replace=replace, store=tmp_path / "log.db") as run:
+        for step in ('["my map"][0].ask', '["my map"][2].ask'):
+            run.submit(step, {"ok": step})
+        assert (run.status, run.errors) == ("COMPLETED", {'["my map"][1].charge': "ValidationError"})
+        assert run.statuses["first.slow"] == "CANCELLED"
+    text = passes(tmp_path, "rehearsal")
+    assert "t0psecret" not in text
+    assert """run.submit('["my map"][2].ask'""" in text
+    assert '"lone": outcomes(' in text
+
+
+def test_one_of_a_real_engine_with_a_map(tmp_path: Path) -> None:
+    body = {"nodes": [node("a", parameters={"x": "${item}"}), node("b")], "connections": [edge("a", "b")]}
+    document = {"id": "w", "nodes": [{"id": "m", "type": "map", "items": list(range(20)), "body": body}]}
+    actions = [{"a": lambda x: x, "b": lambda: None}]
+    state = run_sync(document, execution_id="e", store=tmp_path / "log.db", actions=actions)
+    assert state.status.value == "COMPLETED"
+    passes(tmp_path)
 
 
 def _shop(**more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from treadle import Client, to_document
+from treadle import Client, all_nodes, node_path, to_document
 from treadle.cli.arguments import DEFAULT_DB, Db, ExecutionId, Output, need_file
 from treadle.cli.literals import INDENT, block, entry, literal, quoted
 from treadle.cli.output import fail, note, run_async
@@ -26,6 +26,8 @@ NOT_ENDED: Final = 1
 DEFAULT_SLOTS: Final = 5
 _USED: Final = "WORKFLOW: dict[str, object] = "
 _DOCSTRING: Final = '"""What its actions gave then leads to the same end today."""'
+_CONSTANTS: Final = ("parameters", "values", "items", "input", "default", "output")
+"""Fields of nodes that hold values."""
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9 _.:@+-]")
 
 
@@ -69,7 +71,7 @@ async def _read(execution_id: str, db: Path) -> tuple[ExecutionState, Workflow, 
 def write_test(state: ExecutionState, workflow: Workflow, recording: Recording, redact: Redaction) -> str:
     """Return the text of the test."""
     document = to_document(workflow)
-    constants = [document.get("vars"), *(node.get("config", {}).get("parameters") for node in document["nodes"])]
+    constants = [workflow.vars, *(getattr(node, name) for _, node in all_nodes(workflow) for name in _CONSTANTS)]
     given = [one.output for each in recording.outcomes.values() for one in each if isinstance(one, Returned)]
     for value in (recording.input, state.output, constants, given, [one.arguments for one in recording.requests]):
         redact.learn(value)
@@ -109,32 +111,38 @@ def _slug(state: ExecutionState) -> str:
 def _without_constants(document: dict[str, JsonValue], redact: Redaction) -> JsonValue:
     """Return the document without secrets where it has values; a schema under ``password`` is none."""
     written = {**document, **({"vars": redact(document["vars"])} if "vars" in document else {})}
-    written["nodes"] = [_node(one, redact) for one in document["nodes"]]
-    return written
+    return _graph(written, redact)
+
+
+def _graph(graph: dict[str, JsonValue], redact: Redaction) -> dict[str, JsonValue]:
+    return {**graph, "nodes": [_node(one, redact) for one in graph["nodes"]]}
 
 
 def _node(node: dict[str, JsonValue], redact: Redaction) -> dict[str, JsonValue]:
     config = node.get("config", {})
-    if "parameters" not in config:
-        return node
-    return {**node, "config": {**config, "parameters": redact(config["parameters"])}}
+    written = {name: redact(config[name]) for name in _CONSTANTS if name in config}
+    if "body" in config:
+        written["body"] = _graph(config["body"], redact)
+    return {**node, "config": {**config, **written}} if written else node
 
 
 def _replace(workflow: Workflow, recording: Recording, redact: Redaction) -> str:
+    top = {node.id for node in workflow.nodes}
     callers: dict[str, dict[str, None]] = {}
-    for node in workflow.nodes:
+    for path, node in all_nodes(workflow):
         for name in node.action_names:
-            callers.setdefault(name, {})[node.id] = None
+            callers.setdefault(name, {})[path] = None
     found: dict[tuple[str, str], list[Returned | Raised | Unending]] = {}
     for called, outcomes in recording.outcomes.items():
         found.setdefault((called.action, called.step), []).extend(outcomes)
     items = []
-    for name, steps in callers.items():
-        called_by = [step for step in steps if (name, step) in found]
-        if called_by and len(steps) == 1:
-            items.append(entry(name, _outcomes(found[name, called_by[0]], redact, 1, name)))
-        elif called_by:
-            each = [entry(step, _outcomes(found[name, step], redact, 3, step)) for step in called_by]
+    for name, paths in callers.items():
+        made = {step: node_path(step, top) for action, step in found if action == name}
+        steps = [step for path in paths for step, its in made.items() if its == path]
+        if steps == list(paths) and len(paths) == 1:
+            items.append(entry(name, _outcomes(found[name, steps[0]], redact, 1, name)))
+        elif steps:
+            each = [entry(step, _outcomes(found[name, step], redact, 3, step)) for step in steps]
             items.append(entry(name, _by_step(each, len(entry(name, "")))))
     return block("{", items, "}", 0, len(_USED)) if items else "{}  # nothing was called"
 
@@ -191,7 +199,8 @@ def _assertions(state: ExecutionState, recording: Recording, redact: Redaction) 
     }
     attempts: Counter[str] = Counter()
     for called, each in recording.outcomes.items():
-        attempts[called.step] += 0 if called.undoes else len(each)
+        if called.step in state.steps:
+            attempts[called.step] += 0 if called.undoes else len(each)
     undone = [name for name, one in state.compensations.items() if one.status.value == "COMPLETED"]
     lines = [
         _equal("run.status", state.status.value),

@@ -18,7 +18,7 @@ from treadle.testing.replacing import is_function, replacement_for
 from treadle.testing.words import Outcome, Outcomes, as_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
     from concurrent.futures import Executor
 
     from treadle.actions import Registry, StepContext
@@ -82,6 +82,7 @@ class Calls:
     Args:
         real: Actions by name.
         replace: What stands for some of them.
+        top: Ids of the nodes at the top.
 
     Attributes:
         made: Every call, in order.
@@ -89,12 +90,13 @@ class Calls:
         fault: What ends the test; None while nothing does.
     """
 
-    def __init__(self, real: Registry, replace: Mapping[str, Replacement]) -> None:
+    def __init__(self, real: Registry, replace: Mapping[str, Replacement], top: Container[str]) -> None:
         self.made: list[Call] = []
         self.hold: Hold | None = None
         self.fault: RehearsalError | None = None
         self._real = real
         self._replace = replace
+        self._top = top
         self._counts: dict[tuple[str, str], int] = {}
 
     @property
@@ -124,7 +126,7 @@ class Calls:
         return result
 
     def _target(self, name: str, step: str) -> Replacement:
-        one, is_replaced = replacement_for(self._replace, name, step)
+        one, is_replaced = replacement_for(self._replace, name, step, self._top)
         if is_replaced:
             return one
         known = self._real.get(name)

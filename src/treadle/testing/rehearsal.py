@@ -1,8 +1,8 @@
 """``rehearse``: a whole execution on a virtual clock, with actions replaced, driven and looked at by a test.
 
 Between two verbs time stands still. A verb returns when the execution has ended, rests in PAUSED, or waits for nobody
-but people (``input`` nodes), or where ``until`` says. However long that takes in the workflow, it takes milliseconds
-here.
+but people (``input`` nodes) and events, or where ``until`` says. However long that takes in the workflow, it takes
+milliseconds here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
 from treadle import NotFoundError, Registry, ValidationError, load_workflow
+from treadle.model import NodeType
+from treadle.paths import all_nodes, find_node, first_steps, is_step
 from treadle.secrets import as_provider
 from treadle.store.memory import MemoryStore
 from treadle.testing.calls import Calls, Hold
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from treadle.model import ExecutionState, HistoryEvent, JsonValue, StepError, Workflow
+    from treadle.model import ExecutionState, HistoryEvent, JsonValue, Node, StepError, Workflow
     from treadle.secrets import Secrets
     from treadle.store.protocol import Store
     from treadle.testing.calls import Call
@@ -41,6 +43,7 @@ Until: TypeAlias = "str | tuple[str, int] | timedelta | None"
 before what came of it is recorded; after so much virtual time; or (None) not before the execution rests."""
 
 EXECUTION_ID: Final = "rehearsal"
+GROUPS: Final = (NodeType.MAP, NodeType.LOOP, NodeType.PARALLEL)
 
 
 class Rehearse(Protocol):
@@ -116,7 +119,7 @@ def rehearse(
     parts = Parts(
         MemoryStore() if blocking is None else blocking,
         ManualClock(start),
-        Calls(real, given),
+        Calls(real, given, {node.id for node in loaded.nodes}),
         real,
         loaded,
         secrets=as_provider(_made_up if secrets is None else secrets),
@@ -388,21 +391,25 @@ class Rehearsal:
             raise RehearsalError(f"the execution rests, and {hold} was not called\n{self.story()}")
 
     async def _rest(self) -> None:
-        """Wait until the execution has ended, rests in PAUSED, or waits for nobody but people."""
-        asking = {node.id for node in self._parts.workflow.nodes if node.type.value == "input"}
-        if not asking:
+        """Wait until the execution has ended, rests in PAUSED, or waits for nobody but people and events."""
+        if not any(_waits_outside(node) for _, node in all_nodes(self._parts.workflow)):
             await self._stage.engine.wait(EXECUTION_ID)
             return
         while True:
             await self._stage.quiet()
             await self._look()
-            busy = {name for name, step in self.state.steps.items() if step.status.value in ("RUNNING", "WAITING")}
             is_undoing = any(not one.status.is_terminal for one in self.state.compensations.values())
-            rests = not self.state.in_flight and not is_undoing and busy <= asking
+            rests = not self.state.in_flight and not is_undoing and not self._is_busy()
             if self.state.status.is_terminal or rests:
                 return
             async for _ in self._stage.engine.watch(EXECUTION_ID, self._history[-1].cursor):
                 break
+
+    def _is_busy(self) -> bool:
+        """Tell whether a step goes on by itself: not one that waits for somebody, nor what holds only such."""
+        under_way = (name for name, step in self.state.steps.items() if step.status.value in ("RUNNING", "WAITING"))
+        nodes = (find_node(self._parts.workflow, name) for name in under_way)
+        return any(node is None or not (node.type in GROUPS or _waits_outside(node)) for node in nodes)
 
     async def _look(self) -> None:
         """Take in how the execution stands."""
@@ -415,7 +422,8 @@ class Rehearsal:
             return None
         step, attempt = (until, None) if isinstance(until, str) else until
         self._need_step(step)
-        if not any(node.id == step and node.calls for node in self._parts.workflow.nodes):
+        node = find_node(self._parts.workflow, step)
+        if node is None or not node.calls:
             raise ValidationError(f"step {step!r} calls no action to stop at; give a timedelta")
         return Hold(step, attempt)
 
@@ -433,10 +441,17 @@ class Rehearsal:
             raise RehearsalError(f"replaced and never called: {names}\n{self.story()}")
 
     def _need_step(self, step: str) -> None:
-        known = [node.id for node in self._parts.workflow.nodes]
-        if step not in known:
+        if not is_step(self._parts.workflow, step):
+            known = first_steps(self._parts.workflow)
             raise ValidationError(f"the workflow has no step {step!r}; it has {', '.join(map(repr, known))}")
 
     def _need_open(self) -> None:
         if self._is_closed:
             raise RehearsalError("the rehearsal is closed")
+
+
+def _waits_outside(node: Node) -> bool:
+    """Tell whether a step of the node waits for a person or an event."""
+    if node.type is NodeType.WAIT:
+        return all(timer.event for timer in node.timers)
+    return node.type in (NodeType.INPUT, NodeType.EVENT)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from treadle.actions import Registry
 from treadle.errors import ValidationError
 from treadle.model import Problem
+from treadle.paths import all_nodes, first_steps, is_step, node_path
 from treadle.signatures import signature_of
 from treadle.testing.words import ByStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 
     from treadle.actions import StepContext
     from treadle.model import JsonValue, Node, Workflow
@@ -35,50 +36,53 @@ def check_replacements(
     workflow: Workflow, real: Registry, replace: Mapping[str, Replacement], *, is_strict: bool
 ) -> None:
     """Raise ``ValidationError`` with every replacement that fits no action or node of ``workflow``."""
-    nodes = [node for node in workflow.nodes if node.calls]
     problems = [
         Problem("replacement", text, f"replace[{name!r}]")
         for name, one in replace.items()
-        for text in _problems(name, one, real, nodes, is_strict=is_strict)
+        for text in _problems(name, one, real, workflow, is_strict=is_strict)
     ]
     if problems:
         raise ValidationError("\n".join(map(str, problems)), problems)
 
 
-def _problems(name: str, one: Replacement, real: Registry, nodes: list[Node], *, is_strict: bool) -> Iterator[str]:
-    used = {called for node in nodes for called in node.action_names}
+def _problems(name: str, one: Replacement, real: Registry, workflow: Workflow, *, is_strict: bool) -> Iterator[str]:
+    nodes = {path: node for path, node in all_nodes(workflow) if node.calls}
+    used = {called for node in nodes.values() for called in node.action_names}
     if name not in used and (is_strict or name not in real):
         what = "no node of the workflow calls it" if name in real else "there is no such action"
         yield what + _nearest(name, used)
         return
-    callers = [node for node in nodes if name in node.action_names]
+    callers = {path: node for path, node in nodes.items() if name in node.action_names}
     if isinstance(one, ByStep):
+        top = {node.id for node in workflow.nodes}
         for step, inner in one.steps.items():
-            if found := [node for node in callers if node.id == step]:
-                yield from _unfit(inner, name, real, found, f"[{step!r}]")
+            path = node_path(step, top)
+            if path in callers and (step == path or is_step(workflow, step)):
+                yield from _unfit(inner, name, real, {path: callers[path]}, f"[{step!r}]")
             else:
-                yield f"no step {step!r} calls it" + _nearest(step, [node.id for node in callers])
+                known = [key for key, node in first_steps(workflow).items() if name in node.action_names]
+                yield f"no step {step!r} calls it" + _nearest(step, known)
     else:
         yield from _unfit(one, name, real, callers, "")
 
 
-def _unfit(one: Replacement, name: str, real: Registry, callers: list[Node], place: str) -> Iterator[str]:
+def _unfit(one: Replacement, name: str, real: Registry, callers: Mapping[str, Node], place: str) -> Iterator[str]:
     given = _signature(one)
     if given is None:
         return
     known = real.get(name)
     wanted = None if known is None else _signature(known.function)
     if wanted is None:
-        for node in callers:
+        for path, node in callers.items():
             for parameters in _passed(node, name):
-                yield from _misfits(given, parameters, f"the node {node.id!r} passes", place)
+                yield from _misfits(given, parameters, f"the node {path!r} passes", place)
         return
     yield from _misfits(given, wanted.names, f"the action {name}{wanted} takes", place)
     if wanted.takes_any:
-        for node in callers:
+        for path, node in callers.items():
             for parameters in _passed(node, name):
                 rest = [key for key in parameters if key not in wanted.names]
-                yield from _misfits(given, [*wanted.names, *rest], f"the node {node.id!r} passes", place)
+                yield from _misfits(given, [*wanted.names, *rest], f"the node {path!r} passes", place)
 
 
 def _passed(node: Node, name: str) -> Iterator[Mapping[str, JsonValue]]:
@@ -113,7 +117,7 @@ def _listed(names: Collection[str]) -> str:
 
 def on_stage(workflow: Workflow, real: Registry, call: Caller) -> Registry:
     """Return a registry in which every action of ``real`` and of the workflow goes through ``call``."""
-    used = [name for node in workflow.nodes for name in node.action_names]
+    used = [name for _, node in all_nodes(workflow) for name in node.action_names]
     return Registry([{name: _through(name, call) for name in dict.fromkeys([*real, *used])}])
 
 
@@ -124,11 +128,14 @@ def _through(name: str, call: Caller) -> Callable[..., Any]:
     return action
 
 
-def replacement_for(replace: Mapping[str, Replacement], name: str, step: str) -> tuple[Replacement, bool]:
-    """Return what stands for an action in a step, and whether anything does."""
+def replacement_for(
+    replace: Mapping[str, Replacement], name: str, step: str, top: Container[str]
+) -> tuple[Replacement, bool]:
+    """Return what stands for an action in a step, and whether anything does: its own comes before its node's."""
     one = replace.get(name, _NOTHING)
     if isinstance(one, ByStep):
-        one = one.steps.get(step, _NOTHING)
+        own = one.steps.get(step, _NOTHING)
+        one = one.steps.get(node_path(step, top), _NOTHING) if own is _NOTHING else own
     return one, one is not _NOTHING
 
 

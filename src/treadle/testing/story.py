@@ -96,13 +96,20 @@ def _line(event: HistoryEvent) -> str:
     if event.kind == "ConnectionDecided":
         return f"{data['source']} -> {data['target']} {'taken' if data['taken'] else 'not taken'}"
     error = data.get("error") or {}
+    if event.kind.startswith("Body"):
+        attempt = _numbers(data.get("number", 0), data.get("count", 1))
     more = [f"{error['type']}: {error['message']}"] if error else []
     if "delay_ms" in data:
         more.append(f"next attempt in {data['delay_ms'] / 1000:g} s")
-    more += [str(data[name]) for name in ("reason", "by") if data.get(name)]
-    more += [
-        ", ".join(data[name])
-        for name in ("missing", "waiting_for", "steps")
-        if isinstance(data.get(name), list | tuple)
-    ]
+    if event.kind == "GroupStarted" and "items" in data:
+        more.append(f"items: {len(data['items'])}")
+    more += [str(data[name]) for name in ("name", "reason", "by") if data.get(name)]
+    for name in ("missing", "waiting_for", "steps"):
+        listed = data.get(name)
+        if isinstance(listed, list | tuple):
+            more.append(", ".join(one if isinstance(one, str) else one["step"] for one in listed))
     return f"{event.kind} {event.step}{attempt}".rstrip() + (f" ({'; '.join(more)})" if more else "")
+
+
+def _numbers(first: int, count: int) -> str:
+    return f"[{first}]" if count == 1 else f"[{first}] to [{first + count - 1}]"

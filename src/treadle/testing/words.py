@@ -113,7 +113,12 @@ def outcomes(*each: object) -> Outcomes:
 
 
 def by_step(steps: Mapping[str, Replacement]) -> ByStep:
-    """Replace an action that several steps call differently in each, by the id of the step."""
+    """Replace an action that several steps call differently in each.
+
+    Args:
+        steps: By key of the step: the id of its node, or within bodies ``each[1].charge``. ``each.charge`` without
+            numbers is that node whichever item or iteration it runs for, where the step has no replacement of its own.
+    """
     return ByStep(dict(steps))
 
 

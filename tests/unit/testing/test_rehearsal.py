@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from datetime import timedelta
@@ -472,3 +473,135 @@ def test_a_path_beside_the_test_is_found_and_projects_say_their_actions_once(pyt
     (folder / "w.yaml").write_text("id: w\nnodes: [{id: a, action: act}]")
     (folder / "test_it.py").write_text("def test_it(treadle_run):\n    assert treadle_run('w.yaml').output == 7")
     pytester.runpytest_subprocess("-p", "no:asyncio").assert_outcomes(passed=1)
+
+
+# -- bodies
+
+
+EACH = {
+    "id": "w",
+    "nodes": [
+        {
+            "id": "each",
+            "type": "map",
+            "items": "${input.xs}",
+            "tolerate": 1,
+            "body": {
+                "nodes": [
+                    {"id": "charge", "action": "charge", "parameters": {"x": "${item}"}, "retry": {"max_attempts": 2}},
+                    {
+                        "id": "poll",
+                        "type": "loop",
+                        "until": "previous",
+                        "body": {
+                            "nodes": [
+                                {"id": "w", "type": "wait", "duration": "1h"},
+                                {"id": "look", "action": "look", "parameters": {"charge": "${charge}"}},
+                            ],
+                            "connections": [{"source": "w", "target": "look"}],
+                        },
+                    },
+                ],
+                "connections": [{"source": "charge", "target": "poll"}],
+            },
+        },
+        {"id": "both", "type": "parallel", "body": {"nodes": [{"id": "a", "action": "charge"}]}},
+    ],
+    "connections": [{"source": "each", "target": "both"}],
+}
+
+
+def test_steps_of_bodies_are_replaced_by_step_and_by_node(treadle_run: Rehearse) -> None:
+    run = treadle_run(
+        EACH,
+        {"xs": [7, 8, 9]},
+        replace={
+            "charge": by_step(
+                {"each.charge": "all", "each[1].charge": raises("Declined", permanent=True), "both.a": "other"}
+            ),
+            "look": by_step({"each.poll.look": True, "each[0].poll[0].look": False, "each[0].poll[1].look": False}),
+        },
+        strict=True,
+    )
+    assert run.status == "COMPLETED"
+    assert run.output == "other"
+    assert run.outputs["each"] == [True, None, True]
+    assert run.errors == {"each[1].charge": "Declined"}
+    assert run.elapsed == timedelta(hours=3)
+    assert run.path[:4] == ["each", "each[0].charge", "each[1].charge", "each[2].charge"]
+    assert [call.step for call in run.calls("look")] == [
+        "each[0].poll[0].look", "each[2].poll[0].look", "each[0].poll[1].look", "each[0].poll[2].look",
+    ]  # fmt: skip
+    assert run.state.steps["each"].items.failed == 1  # type: ignore[union-attr]
+
+
+def test_outcomes_are_given_to_each_step_of_a_body_from_the_first(treadle_run: Rehearse) -> None:
+    slow = outcomes(TimeoutError("slow"), 1)
+    run = treadle_run(EACH, {"xs": [7, 8]}, replace={"charge": slow, "look": True})
+    assert run.attempts == {
+        "each[0].charge": 2, "each[0].poll[0].look": 1, "each[1].charge": 2, "each[1].poll[0].look": 1, "both.a": 2,
+    }  # fmt: skip
+    assert run.wait_seconds("each[1].charge") == [1]
+
+
+def test_until_stops_at_a_step_of_a_body_and_a_crash_runs_only_what_was_in_flight_again(treadle_run: Rehearse) -> None:
+    run = treadle_run(EACH, {"xs": [7, 8, 9]}, replace={"charge": 1, "look": True}, until="each[2].poll[0].look")
+    assert (run.statuses["each"], run.statuses["each[2].poll[0].look"]) == ("RUNNING", "RUNNING")
+    run.crash()
+    assert run.status == "COMPLETED"
+    assert run.attempts["each[0].charge"] == 1
+    assert run.attempts["each[2].poll[0].look"] == 2
+
+
+def test_the_story_says_how_far_maps_and_loops_are(treadle_run: Rehearse) -> None:
+    story = treadle_run(EACH, {"xs": [7, 8]}, replace={"charge": 1, "look": True}).story()
+    for line in ("GroupStarted each (items: 2)", "BodyStarted each[0] to [1]", "BodyCompleted each[1]"):
+        assert f"  {line}\n" in story
+
+
+def test_a_rehearsal_rests_where_a_person_in_a_body_or_an_event_is_waited_for(treadle_run: Rehearse) -> None:
+    ask = {"id": "ask", "type": "input", "schema": {"type": "string"}}
+    told = {"id": "told", "type": "event", "event": "e", "timeout": "1d", "continue_on_error": True}
+    document = {
+        "id": "w",
+        "nodes": [{"id": "each", "type": "map", "items": [1, 2], "body": {"nodes": [ask]}}, told],
+    }
+    run = treadle_run(document)
+    assert run.statuses == {"each": "RUNNING", "each[0].ask": "WAITING", "each[1].ask": "WAITING", "told": "WAITING"}
+    assert run.elapsed == timedelta(0)
+    assert run.submit("each[1].ask", "b")
+    assert not run.submit("each[1].ask", "c")
+    run.submit("each[0].ask", "a")
+    assert run.outputs["each"] == ["a", "b"]
+    run.advance(timedelta(days=1))
+    assert (run.status, run.errors) == ("COMPLETED", {"told": "StepTimeout"})
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("each[0].chrge", "no step 'each[0].chrge' calls it; did you mean 'each[0].charge'?"),
+        ("charge", "no step 'charge' calls it; did you mean 'each[0].charge'?"),
+        ("each[0].poll.charge", "no step 'each[0].poll.charge' calls it"),
+        ("both[0].a", "no step 'both[0].a' calls it; did you mean 'both.a'?"),
+        ("each", "no step 'each' calls it"),
+    ],
+)
+def test_a_replacement_of_a_step_that_there_is_not_is_told(step: str, message: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        rehearse(EACH, {"xs": []}, replace={"charge": by_step({step: 1}), "look": 1})
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("until", "message"),
+    [
+        ("each.charge", "no step 'each.charge'; it has 'each', 'each[0].charge', 'each[0].poll'"),
+        ("both[0].a", "no step 'both[0].a'"),
+        ("each[0]", "no step 'each[0]'"),
+        ("each[0].poll", "step 'each[0].poll' calls no action to stop at"),
+    ],
+)
+def test_until_names_one_step(until: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        rehearse(EACH, {"xs": [1]}, replace={"charge": 1, "look": 1}, until=until)
