@@ -24,7 +24,8 @@ from treadle.cli.arguments import (
     read_value,
 )
 from treadle.cli.filters import read_filter
-from treadle.cli.output import fail, moment, note, run_async, say, show_event, show_json, show_state
+from treadle.cli.output import fail, moment, note, run_async, say, show_event, show_json
+from treadle.cli.showing import show_state
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,15 +63,21 @@ def list_executions(  # noqa: PLR0917 - typer turns each into an option by name
     _with_client(db, whole)
 
 
-def show(execution_id: ExecutionId, db: Db = DEFAULT_DB, as_json: AsJson = False) -> None:  # noqa: FBT002 - an option
+def show(
+    execution_id: ExecutionId,
+    db: Db = DEFAULT_DB,
+    is_whole: Annotated[bool, typer.Option("--all", help="Every item of long maps too.")] = False,  # noqa: FBT002 - an option
+    as_json: AsJson = False,  # noqa: FBT002 - an option
+) -> None:
     """Show one execution: its steps, output and error."""
 
     async def whole(client: Client) -> None:
         state = await client.state_manager.get_execution_state(execution_id)
         if as_json:
             show_json(state)
-        else:
-            show_state(state)
+            return
+        workflow = await client.state_manager.get_execution_workflow(execution_id)
+        show_state(state, {node.id for node in workflow.nodes}, is_whole=is_whole)
 
     _with_client(db, whole)
 
@@ -222,7 +229,9 @@ def cancel_step(
 
 def submit(
     execution_id: ExecutionId,
-    step: Annotated[str, typer.Argument(help="Id of the input node.")],
+    step: Annotated[
+        str, typer.Argument(help="Key of the step that asks: id of the node, such as ask, or each[2].ask in a map.")
+    ],
     answer: Annotated[str | None, typer.Argument(help="The answer as JSON, or else text.")] = None,
     inputs: Set = None,
     db: Db = DEFAULT_DB,

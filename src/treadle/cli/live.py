@@ -1,7 +1,8 @@
 """What a person sees while a workflow runs: its graph as a tree that changes as steps do, and a progress bar.
 
-Every change comes from committed events. Of a workflow that is taller than the terminal the steps that matter now are
-shown: failed and running ones first, then those that ended last.
+Every change comes from committed events. Below a map, a loop or a parallel stand the steps of its bodies, of a map a
+few of those under way. Of a workflow that is taller than the terminal the steps that matter now are shown: failed and
+running ones first, then those that ended last.
 """
 
 from __future__ import annotations
@@ -18,48 +19,16 @@ from rich.tree import Tree
 
 from treadle import StepStatus
 from treadle.cli.output import clean, seconds
+from treadle.cli.steps import GROUPS, Line, Steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
     from typing import Self
 
     from rich.console import RenderableType
 
     from treadle import HistoryEvent, Workflow
-
-ENDS: Final = {
-    "StepSucceeded": StepStatus.COMPLETED,
-    "TriggerPassed": StepStatus.COMPLETED,
-    "StepPassed": StepStatus.COMPLETED,
-    "WaitEnded": StepStatus.COMPLETED,
-    "InputGiven": StepStatus.COMPLETED,
-    "OutputGiven": StepStatus.COMPLETED,
-    "EndReached": StepStatus.COMPLETED,
-    "StepFailed": StepStatus.FAILED,
-    "StepTimedOut": StepStatus.TIMED_OUT,
-    "StepSkipped": StepStatus.SKIPPED,
-    "StepCancelled": StepStatus.CANCELLED,
-}
-"""Events after which a step is done."""
-
-CHANGES: Final = {
-    **ENDS,
-    "StepStarted": StepStatus.RUNNING,
-    "StepReady": StepStatus.WAITING,
-    "StepFellBack": StepStatus.WAITING,
-    "WaitStarted": StepStatus.WAITING,
-    "InputAsked": StepStatus.WAITING,
-    "StepPaused": StepStatus.PAUSED,
-    "AnswerAwaited": StepStatus.PAUSED,
-    "AttemptFailed": StepStatus.WAITING,
-    "AttemptInterrupted": StepStatus.WAITING,
-}
-
-UNDONE: Final = {
-    "CompensationStarted": "is being undone",
-    "CompensationSucceeded": "undone",
-    "CompensationFailed": "could not be undone",
-}
 
 MARKS: Final = {
     StepStatus.PENDING: ("·", "dim"),
@@ -74,35 +43,11 @@ MARKS: Final = {
 }
 
 URGENT: Final = (StepStatus.FAILED, StepStatus.TIMED_OUT, StepStatus.PAUSED, StepStatus.RUNNING, StepStatus.WAITING)
+_RANK: Final = {status: place for place, status in enumerate(URGENT)}
 HEAD_AND_FOOT: Final = 6
 """Lines beside the steps."""
-
-
-class Line:
-    """One step as it is shown."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.status = StepStatus.PENDING
-        self.attempt = 0
-        self.began = 0.0
-        self.took: float | None = None
-        self.error = ""
-        self.changed = 0
-
-    def text(self, now: float) -> Text:
-        """Return the line."""
-        mark, style = MARKS[self.status]
-        text = Text.assemble((f"{mark} {self.name}", style), no_wrap=True, overflow="ellipsis")
-        if self.attempt > 1:
-            text.append(f"  attempt {self.attempt}", "yellow")
-        if self.took is not None:
-            text.append(f"  {seconds(self.took)}", "dim")
-        elif self.status is StepStatus.RUNNING:
-            text.append(f"  {seconds(now - self.began)}", "cyan")
-        if self.error:
-            text.append(f"  {self.error}", "red" if self.status is not StepStatus.COMPLETED else "dim")
-        return text
+SHOWN_OF_A_MAP: Final = 5
+"""Steps of items under way that stand below their map."""
 
 
 class LiveRun:
@@ -115,12 +60,11 @@ class LiveRun:
     """
 
     def __init__(self, workflow: Workflow, execution_id: str, console: Console) -> None:
-        self._lines = {node.id: Line(clean(node.id)) for node in workflow.nodes}
+        self._steps = Steps(workflow)
         self._below, self._roots = _tree(workflow)
         self._title = clean(f"{workflow.name or workflow.id}  {execution_id}")
         self._console = console
         self._began = time.monotonic()
-        self._count = 0
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=10, transient=False)
 
     def __enter__(self) -> Self:
@@ -132,63 +76,91 @@ class LiveRun:
 
     def take(self, event: HistoryEvent) -> None:
         """Show what happened."""
-        line = self._lines.get(event.step)
-        status = CHANGES.get(event.kind)
-        if line is not None and event.kind in UNDONE:
-            line.error = UNDONE[event.kind]
-        if line is None or status is None:
-            return
-        self._count += 1
-        line.status, line.changed = status, self._count
-        line.attempt = max(line.attempt, event.attempt)
-        line.error = clean(event.data.get("error", {}).get("message", "")).replace("\n", " ")
-        if event.kind == "StepStarted":
-            line.began, line.took = line.began or event.at.timestamp(), None  # as `show`: all attempts and waits
-        elif line.began and event.kind in ENDS:
-            line.took = max(0.0, event.at.timestamp() - line.began)
-        if event.kind == "InputAsked":
-            line.error = "asks a person"
-        if event.kind == "AnswerAwaited":
-            line.error = f"asks what to do: {line.error}"
-        if event.kind == "StepPaused":
-            line.error = "needs " + clean(", ".join(event.data.get("missing", [])))
+        self._steps.take(event)
 
     def render(self) -> RenderableType:
         """Return the picture of now."""
         now = time.time()
-        fits = len(self._lines) + HEAD_AND_FOOT <= self._console.size.height
-        return Group(self._whole(now) if fits else self._part(now), self._bar())
-
-    def _whole(self, now: float) -> RenderableType:
-        tree = Tree(Text(self._title, "bold"), guide_style="dim")
-        pending = [(tree, name) for name in reversed(self._roots)]
-        while pending:
-            above, name = pending.pop()
-            branch = above.add(self._lines[name].text(now))
-            pending.extend((branch, below) for below in reversed(self._below[name]))
-        return tree
-
-    def _part(self, now: float) -> RenderableType:
         room = max(3, self._console.size.height - HEAD_AND_FOOT)
-        rank = {status: place for place, status in enumerate(URGENT)}
-        begun = [line for line in self._lines.values() if line.status is not StepStatus.PENDING]
-        begun.sort(key=lambda line: (rank.get(line.status, len(rank)), -line.changed))
-        hidden = len(self._lines) - min(room, len(begun))
+        return Group(self._whole(now, room) or self._part(now, room), self._bar())
+
+    def _whole(self, now: float, room: int) -> RenderableType | None:
+        """Return the whole tree; None where it is taller than ``room``."""
+        tree = Tree(Text(self._title, "bold"), guide_style="dim")
+        agenda: list[tuple[Tree, str, Line | Text]] = [
+            (tree, name, self._steps.lines[name]) for name in reversed(self._roots)
+        ]
+        for _ in range(room + 1):
+            if not agenda:
+                return tree
+            above, name, one = agenda.pop()
+            branch = above.add(one if isinstance(one, Text) else _text(one, now))
+            after = [(branch, below, self._steps.lines[below]) for below in self._below.get(name, ())]
+            inside = [(branch, "", below) for below in (_within(one) if isinstance(one, Line) else ())]
+            agenda.extend(reversed([*inside, *after]))
+        return None
+
+    def _part(self, now: float, room: int) -> RenderableType:
+        lines = list(_all(self._steps.lines.values()))
+        begun = [line for line in lines if line.status is not StepStatus.PENDING]
+        begun.sort(key=_urgency)
+        hidden = len(lines) - min(room, len(begun))
         tree = Tree(Text(self._title, "bold"), guide_style="dim")
         for line in begun[:room]:
-            tree.add(line.text(now))
+            tree.add(_text(line, now, line.key))
         if hidden:
             tree.add(Text(f"and {hidden:,} more steps", "dim"))
         return tree
 
     def _bar(self) -> RenderableType:
-        statuses = [line.status for line in self._lines.values()]
-        done = sum(status in ENDS.values() for status in statuses)
-        running = statuses.count(StepStatus.RUNNING)
-        words = f"{done:,}/{len(statuses):,} steps  {running} running  {seconds(time.monotonic() - self._began)}"
+        lines = self._steps.lines.values()
+        done = sum(line.status.is_terminal for line in lines)
+        took = seconds(time.monotonic() - self._began)
+        words = f"{done:,}/{len(lines):,} steps  {self._steps.running:,} running  {took}"
         row = Table.grid(padding=(0, 1))
-        row.add_row(ProgressBar(total=max(1, len(statuses)), completed=done, width=30), Text(words))
+        width = max(5, min(30, self._console.size.width - len(words) - 2))
+        bar = ProgressBar(total=max(1, len(lines)), completed=sum(line.share for line in lines), width=width)
+        row.add_row(bar, Text(words, no_wrap=True, overflow="ellipsis"))
         return row
+
+
+def _text(line: Line, now: float, name: str = "") -> Text:
+    mark, style = MARKS[line.status]
+    text = Text.assemble((f"{mark} {name or line.name}", style), no_wrap=True, overflow="ellipsis")
+    if line.progress:
+        text.append(f"  {line.progress}", "red" if line.failed else "cyan" if line.took is None else "dim")
+    if line.attempt > 1:
+        text.append(f"  attempt {line.attempt}", "yellow")
+    if line.took is not None:
+        text.append(f"  {seconds(line.took)}", "dim")
+    elif line.status is StepStatus.RUNNING:
+        text.append(f"  {seconds(max(0.0, now - line.began))}", "cyan")
+    if line.note:
+        text.append(f"  {line.note}", "red" if line.status is not StepStatus.COMPLETED else "dim")
+    return text
+
+
+def _within(line: Line) -> Iterator[Line | Text]:
+    """Yield what stands below a step that has bodies: of a map what is under way, of a loop its iteration."""
+    if line.kind == "parallel" or (line.kind == "loop" and line.status is not StepStatus.COMPLETED):
+        yield from line.within()
+    elif line.kind == "map" and line.status not in (StepStatus.COMPLETED, StepStatus.CANCELLED):
+        urgent = [one for one in (*line.failures, *line.within()) if one.status in _RANK]
+        urgent.sort(key=lambda one: _RANK[one.status])  # among equals in the order of the items, so that few lines move
+        yield from urgent[:SHOWN_OF_A_MAP]
+        if len(urgent) > SHOWN_OF_A_MAP:
+            yield Text(f"and {len(urgent) - SHOWN_OF_A_MAP:,} more under way", "dim", no_wrap=True)
+
+
+def _urgency(line: Line) -> tuple[int, int]:
+    return _RANK.get(line.status, len(_RANK)), -line.changed
+
+
+def _all(lines: Iterable[Line]) -> Iterator[Line]:
+    for line in lines:
+        yield line
+        if line.kind in GROUPS:
+            yield from _all((*line.failures, *line.within()))
 
 
 def _tree(workflow: Workflow) -> tuple[dict[str, list[str]], list[str]]:

@@ -83,20 +83,48 @@ def show_event(event: HistoryEvent, *, has_date: bool = False, has_execution: bo
 def _more(event: HistoryEvent) -> str:
     """Return what a person asks next about an event."""
     data = event.data
-    if event.kind == "ConnectionDecided":
-        missing = f", {data['missing']} is missing" if data.get("missing") else ""
-        return f"{data.get('source')} -> {data.get('target')} {'taken' if data.get('taken') else 'not taken'}{missing}"
-    if event.kind == "StepSkipped":
-        missing = f", {data['missing']} is missing" if data.get("missing") else ""
-        return f"by its {data.get('reason', 'join')}{missing}"
-    if event.kind == "AnswerAwaited":
-        return f"{data['error']['message']}; {how_to_answer(event.execution_id, event.step)}"
-    if event.kind == "StepAnswered":
-        return str(data["answer"])
-    if event.kind == "InputAsked":
-        return f"answer with: treadle submit {shlex.quote(event.execution_id)} {shlex.quote(event.step)} ..."
-    names = data.get("waiting_for") or data.get("missing") or data.get("steps") or []
-    return str(data.get("error", {}).get("message", "")) or ", ".join(names) or str(data.get("reason", ""))
+    missing = f", {data['missing']} is missing" if isinstance(data.get("missing"), str) and data["missing"] else ""
+    match event.kind:
+        case "ConnectionDecided":
+            way = f"{data.get('source')} -> {data.get('target')}"
+            where = f" in {data['body']}" if data.get("body") else ""
+            return f"{way}{where} {'taken' if data.get('taken') else 'not taken'}{missing}"
+        case "StepSkipped":
+            return f"by its {data.get('reason', 'join')}{missing}"
+        case "AnswerAwaited":
+            return f"{data['error']['message']}; {how_to_answer(event.execution_id, event.step)}"
+        case "StepAnswered":
+            return str(data["answer"])
+        case "InputAsked":
+            return f"answer with: treadle submit {shlex.quote(event.execution_id)} {shlex.quote(event.step)} ..."
+        case "EventAwaited" | "EventReceived" | "EventKept":
+            return str(data.get("name", ""))
+        case "ChildRequested":
+            return f"{data.get('workflow')} as {data.get('child')}"
+        case kind if kind.startswith(("Group", "Body")):
+            return _of_bodies(event)
+        case _:
+            names = data.get("waiting_for") or data.get("missing") or data.get("steps") or []
+            names = [one if isinstance(one, str) else one["step"] for one in names]
+            return str(data.get("error", {}).get("message", "")) or ", ".join(names) or str(data.get("reason", ""))
+
+
+def _of_bodies(event: HistoryEvent) -> str:
+    data = event.data
+    first, count = data.get("number", 0), data.get("count", 1)
+    match event.kind:
+        case "GroupStarted":
+            return count_of(len(data["items"]), "item") if "items" in data else ""
+        case "GroupCompleted":
+            return "" if data.get("reason", "all") == "all" else str(data["reason"])
+        case "BodyStarted" if count > 1:
+            return f"[{first}] to [{first + count - 1}]"
+        case _:
+            words = [
+                *([f"[{first}]"] if event.kind.startswith("Body") else []),
+                (data.get("error") or {}).get("message"),
+            ]
+            return ": ".join(filter(None, words))
 
 
 def how_to_answer(execution_id: str, step: str, options: str = "") -> str:
@@ -136,21 +164,14 @@ def _show_questions(state: ExecutionState, how_to_go_on: str, options: str) -> N
         say(f"{why}; go on with: {how_to_go_on}" if how_to_go_on else why)
 
 
-def show_state(state: ExecutionState) -> None:
-    """Print an execution and each of its steps."""
-    say(f"{state.execution_id}  {state.workflow_id}  {moment(state.created_at)}")
-    width = max([len(name) for name in state.steps], default=0)
-    for name, step in state.steps.items():
-        attempt = f"attempt {step.attempt}" if step.attempt > 1 else ""
-        took = duration(step.started_at, step.ended_at)
-        error = f"{step.error.type}: {step.error.message}" if step.error is not None else ""
-        say("  ".join(["", name.ljust(width), step.status.value.ljust(9), took.rjust(8), attempt, error]).rstrip())
-    for name, one in state.compensations.items():
-        error = f"{one.error.type}: {one.error.message}" if one.error is not None else ""
-        took = duration(one.started_at, one.ended_at)
-        words = ["", name.ljust(width), one.status.value.ljust(9), took.rjust(8), f"undone by {one.action}", error]
-        say("  ".join(words).rstrip())
-    show_result(state)
+def items_text(total: int, completed: int, failed: int) -> str:
+    """Return how far a map is: ``3/10 items, 1 failed``."""
+    return f"{completed + failed:,}/{count_of(total, 'item')}" + (f", {failed:,} failed" if failed else "")
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def moment(at: datetime | None) -> str:

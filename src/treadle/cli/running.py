@@ -244,7 +244,7 @@ def _load(file: Path, engine: WorkflowEngine) -> Workflow:
 
 def _need_actions(workflow: Workflow, engine: WorkflowEngine) -> None:
     """End the command where an action is missing that a step may need: it would wait for it for ever."""
-    names = {name for node in workflow.nodes for name in node.action_names} - set(engine.actions)
+    names = {name for _, node in treadle.all_nodes(workflow) for name in node.action_names} - set(engine.actions)
     if names:
         listed = ", ".join(f'"{name}"' for name in sorted(names))
         fail(f"no action {listed} is registered; name the module that has it with --actions")
