@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jsonschema_rs
 import pytest
 
-from treadle.definition import definition_schema, read_document, read_yaml
+from treadle.definition import definition_schema, read_document, read_yaml, validate
 from treadle.definition.problems import CODES
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def test_the_reference_page_describes_every_problem_and_shows_samples_that_fit()
     for sample in samples:
         assert read_document(sample)[1] == [], sample
         assert FITS.is_valid(read_yaml(sample)), sample
+        assert validate(sample) == [], sample
 
 
 def test_every_sample_of_the_repository_fits() -> None:
