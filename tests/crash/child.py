@@ -96,7 +96,24 @@ MEMBER: dict[str, Any] = {
 }
 """Children for the items of a map and the iterations of a loop, and a parallel beside them."""
 
-WORKFLOWS = {"crash": WORKFLOW, "family": FAMILY}
+WIDE: dict[str, Any] = {
+    "id": "wide",
+    "nodes": [
+        {
+            "id": "m",
+            "type": "map",
+            "items": list(range(1_000)),
+            "max_concurrency": 3,
+            "body": {"nodes": [node("one", parameters={"name": "${item}"})]},
+        },
+        node("end", parameters={"name": "${size(m)}"}),
+    ],
+    "connections": [{"source": "m", "target": "end"}],
+    "output": {"m": "${m}", "end": "${end}"},
+}
+"""A map of many items."""
+
+WORKFLOWS = {"crash": WORKFLOW, "family": FAMILY, "wide": WIDE}
 
 
 class Ledger:

@@ -234,6 +234,23 @@ def test_killed_at_any_append_a_family_of_executions_ends_as_it_would(
 
 
 @pytest.mark.slow
+def test_killed_in_the_middle_of_a_thousand_items_only_those_in_flight_run_again(
+    tmp_path: Path, zygote: Zygote
+) -> None:
+    trial, width = Trial(tmp_path / "wide", 1, "wide"), 3
+    for kill in (["after", 60], ["before", 90], ["after", 120]):
+        assert zygote.run(trial.job(kill=kill)) == KILLED
+        ended = len(trial.over)
+        trial.note_kill()
+        assert ended < len(trial.over) < 1_000, "each process gets on, and none to the end"
+    (state,) = trial.finish(zygote)
+    assert (state["status"], state["output"]) == ("COMPLETED", {"m": list(range(1_000)), "end": 1_000})
+    assert set(trial.calls) == {("e0", "end"), *(("e0", f"m[{number}].one") for number in range(1_000))}
+    assert sum(trial.calls.values()) <= 1_001 + width * trial.kills
+    assert max(trial.calls.values()) <= 1 + trial.kills
+
+
+@pytest.mark.slow
 def test_killed_at_each_append_in_turn_an_execution_still_ends(tmp_path: Path, zygote: Zygote) -> None:
     """Each process takes up what was cut off (one append), starts it again (one more), and gets one append further."""
     trial = Trial(tmp_path / "slow", 1)
