@@ -39,10 +39,12 @@ class Graph:
     Attributes:
         children: For each step, the steps that come right after it.
         entries: Steps without parents.
+        is_map: Written as a map between the first step and the last, in place of the steps between them.
     """
 
-    def __init__(self, name: str, parents: Sequence[Sequence[int]]) -> None:
+    def __init__(self, name: str, parents: Sequence[Sequence[int]], *, is_map: bool = False) -> None:
         self.name = name
+        self.is_map = is_map
         self.parents = tuple(tuple(one) for one in parents)
         children: list[list[int]] = [[] for _ in self.parents]
         for step, before in enumerate(self.parents):
@@ -66,8 +68,15 @@ def fan(width: int) -> Graph:
     return Graph(f"fan-{width}", [(), *((0,) for _ in branches), tuple(branches)])
 
 
+def mapped(width: int) -> Graph:
+    """Return the graph of ``fan`` whose branches are the items of one map."""
+    return Graph(f"map-{width}", fan(width).parents, is_map=True)
+
+
 def document(graph: Graph) -> dict[str, JsonValue]:
     """Return the workflow document of a graph."""
+    if graph.is_map:
+        return _map_document(graph)
     nodes: list[JsonValue] = [
         {"id": f"n{step}", "action": ACTION, "parameters": {"inputs": [f"${{n{parent}}}" for parent in before]}}
         for step, before in enumerate(graph.parents)
@@ -76,6 +85,19 @@ def document(graph: Graph) -> dict[str, JsonValue]:
         {"source": f"n{parent}", "target": f"n{step}"} for step, before in enumerate(graph.parents) for parent in before
     ]
     return {"id": graph.name, "nodes": nodes, "connections": connections}
+
+
+def _map_document(graph: Graph) -> dict[str, JsonValue]:
+    body = {"nodes": [{"id": "step", "action": ACTION, "parameters": {"inputs": ["${first}"]}}]}
+    return {
+        "id": graph.name,
+        "nodes": [
+            {"id": "first", "action": ACTION, "parameters": {"inputs": []}},
+            {"id": "each", "type": "map", "items": list(range(len(graph) - 2)), "body": body},
+            {"id": "last", "action": ACTION, "parameters": {"inputs": "${each}"}},
+        ],
+        "connections": [{"source": "first", "target": "each"}, {"source": "each", "target": "last"}],
+    }
 
 
 def recorded(path: Path) -> Graph:

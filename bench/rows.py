@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from bench.contestants import Load
-from bench.graphs import SkippedError, chain, fan, recorded_graphs
+from bench.graphs import SkippedError, chain, fan, mapped, recorded_graphs
 from bench.imports import start_times
 from bench.measure import Spread, play, spread
 from bench.schedules import play_schedules
@@ -100,6 +100,10 @@ def _wide(is_tiny: bool) -> Load:  # noqa: FBT001 - as above
     return Load((fan(20 if is_tiny else 10_000),))
 
 
+def _map(is_tiny: bool) -> Load:  # noqa: FBT001 - as above
+    return Load((mapped(20 if is_tiny else 10_000),))
+
+
 def _real(is_tiny: bool) -> Load:  # noqa: FBT001 - as above
     graphs = recorded_graphs(are_derived=False)
     return Load(tuple(graphs[:2] if is_tiny else graphs))
@@ -153,6 +157,13 @@ ROWS: Final = (
         "wide",
         "one 10,000-wide fan-out and join",
         _wide,
+        (Goal("whole_s", "s from the document to the end", 3.0),),
+        is_read_again=True,
+    ),
+    Row(
+        "map",
+        "one step, a map of 10,000 items, and a step that reads them",
+        _map,
         (Goal("whole_s", "s from the document to the end", 3.0),),
         is_read_again=True,
     ),

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # as `python -m bench` has it, run from there
 
 from bench.__main__ import choose_rows, main, missed  # noqa: E402
 from bench.contestants import Load, Steps, Watch, run_asyncio, run_loop, run_treadle  # noqa: E402
-from bench.graphs import ACTION, Graph, SkippedError, chain, document, fan, recorded_graphs  # noqa: E402
+from bench.graphs import ACTION, Graph, SkippedError, chain, document, fan, mapped, recorded_graphs  # noqa: E402
 from bench.host import choose_folder, file_system, sync_times  # noqa: E402
 from bench.measure import Spread, spread, tenths  # noqa: E402
 from bench.rows import ROWS, Goal, Result, Row, measure  # noqa: E402
@@ -70,7 +70,9 @@ def test_the_bare_loop_writes_the_very_rows_of_treadle_in_the_same_batches(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("graph", "depth"), [(chain(5), 5), (fan(4), 3), (DIAMOND, 3)], ids=["chain", "fan", "diamond"]
+    ("graph", "depth"),
+    [(chain(5), 5), (fan(4), 3), (mapped(4), 3), (DIAMOND, 3)],
+    ids=["chain", "fan", "map", "diamond"],
 )
 def test_treadle_and_bare_asyncio_give_the_depth_of_the_graph(graph: Graph, depth: int, tmp_path: Path) -> None:
     load = Load((graph,), times=3, in_flight=2)
