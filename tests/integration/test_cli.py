@@ -237,3 +237,47 @@ async def test_prune_leaves_a_file_to_the_engine_that_runs_it(folder: Path) -> N
         code, out, err = await asyncio.to_thread(treadle, folder, "prune", "--older-than", "0s")
     assert (code, out) == (2, "")
     assert "runs treadle.db: have it remove them, with keep=... or TREADLE_KEEP_MS" in err
+
+
+DAY = """
+id: day
+nodes:
+  - id: each
+    type: map
+    items: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    tolerate: 1
+    body:
+      nodes:
+        - {id: ask, type: input, condition: "item == 10"}
+        - {id: v, type: set, values: "${1 / (item - 5)}"}
+"""
+
+
+def test_bodies_are_shown_answered_and_drawn(folder: Path) -> None:
+    (folder / "day.yaml").write_text(DAY)
+    run = [sys.executable, "-m", "treadle", "run", "day.yaml", "--id", "one"]
+    with subprocess.Popen(run, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        asked = next(line for line in process.stdout if "InputAsked" in line)
+        assert asked.endswith("InputAsked each[10].ask: answer with: treadle submit one 'each[10].ask' ...\n")
+        assert treadle(folder, "submit", "one", "each[10].ask", "7")[:2] == (0, "answered\n")
+        assert process.stdout.read().splitlines()[-1].startswith('COMPLETED: [{"v": -0.2}, ')
+    code, out, _ = treadle(folder, "show", "one")
+    assert (code, "11/11 items, 1 failed" in out, len(out.splitlines())) == (0, True, 2 + 1 + 14 + 1)
+    assert "... 4 items more: [4] to [7], 1 failed: [5]" in out
+    code, out, _ = treadle(folder, "show", "one", "--all")
+    assert (code, len(out.splitlines())) == (0, 2 + 1 + 22)
+    code, out, _ = treadle(folder, "graph", "day.yaml", "--id", "one")
+    assert (code, "class n0 COMPLETED" in out, out.count("subgraph")) == (0, True, 1)
+
+
+def test_an_action_that_only_a_body_calls_is_missed_at_once(folder: Path) -> None:
+    (folder / "in.yaml").write_text(
+        "id: in\nnodes:\n  - {id: p, type: parallel, body: {nodes: [{id: greet, action: greet, "
+        "parameters: {name: '${input.name}'}}]}}\n"
+    )
+    assert treadle(folder, "run", "in.yaml", "--actions", "actions.py", "--id", "two")[0] == 3
+    code, _, err = treadle(folder, "resume", "two", "-i", "name=Ada")
+    assert (code, err) == (2, 'error: no action "greet" is registered; name the module that has it with --actions\n')
+    code, out, _ = treadle(folder, "resume", "two", "--actions", "actions.py", "-i", "name=Ada")
+    assert (code, out.splitlines()[-1]) == (0, 'COMPLETED: "Hello, Ada!"')
