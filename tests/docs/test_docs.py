@@ -84,7 +84,7 @@ def test_the_example_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     [
         ("quickstart.md", 5),
         ("how-to/embed.md", 1),
-        ("how-to/build-in-python.md", 4),
+        ("how-to/build-in-python.md", 5),
         ("how-to/failures.md", 3),
         ("how-to/maps-loops-and-groups.md", 6),
         ("how-to/register-workflows.md", 2),

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 import yaml
@@ -35,6 +35,7 @@ from treadle.definition.precedence import Precedence
 from treadle.durations import MAX_DURATION_MS
 from treadle.errors import ValidationError
 from treadle.model import (
+    Body,
     Connection,
     ExecutionStatus,
     Jitter,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from treadle.definition import NodeHandle
+    from treadle.definition.bodies import BodyBuilder, GroupOptions, NestingBuilder
     from treadle.definition.options import NodeOptions
     from treadle.definition.places import Place
     from treadle.model import JsonValue
@@ -272,7 +274,41 @@ def nodes(identity: str) -> st.SearchStrategy[Node]:
             **common,
         ),
         st.builds(Node, type=st.just(NodeType.END), status=st.sampled_from(ends), output=SMALL, message=TEXT, **common),
+        _holding(common),
     )
+
+
+def _holding(common: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Node]:
+    """Return nodes with bodies, or with a workflow in the place of one; some hold one that holds one."""
+    few = {name: common[name] for name in ("id", "condition", "on_skip", "join", "cancel_rest")}
+    timeouts = st.sampled_from([None, 1, 86_400_000])
+    return st.builds(
+        replace, st.sampled_from(HOLDERS), timeout_ms=timeouts, on_failure=st.sampled_from(OnFailure), **few
+    )
+
+
+def _set(name: str) -> Node:
+    return Node(name, type=NodeType.SET, values={"x": "${input.x}"})
+
+
+_ACT = Node("y z", action="x", parameters={"p": "${input.x}"})
+_ARROW = Connection("x", "y z", condition="input.y > 1", outcome=Outcome.ALWAYS)
+_BODY = Body((_set("x"), _ACT), (_ARROW,), {"y": "${input.y}"})
+_LOOP = Node("", type=NodeType.LOOP, until="index == 1", body=_BODY)
+_DEEP = Body((replace(_LOOP, id="in", body=Body((_ACT, _set("b c")))), _set("x")), (Connection("in", "x"),))
+_MAP = Node("", type=NodeType.MAP, items="${input.xs}", body=_BODY)
+HOLDERS = (
+    _MAP,
+    replace(_MAP, items=[1, "${input.x}"], item_name="row", max_concurrency=1, tolerate=3, body=_DEEP),
+    replace(_MAP, items=[], item_name="item", tolerate="12.5%", complete_when="size(results) == total - failed"),
+    replace(_MAP, body=None, workflow="d e", input={"a": "${item}"}, complete_when="completed > 1"),
+    _LOOP,
+    replace(_LOOP, until=None, repeat_while="index < 3", max_iterations=1, body=_DEEP),
+    replace(_LOOP, repeat_while="input.y > 1", until="previous.done", max_iterations=1_000),
+    replace(_LOOP, body=None, workflow="c"),
+    Node("", type=NodeType.PARALLEL, body=_BODY),
+    Node("", type=NodeType.PARALLEL, body=Body((replace(_MAP, id="m", body=_DEEP),)), race=True),
+)
 
 
 def _calling(identity: str) -> st.SearchStrategy[Node]:
@@ -398,7 +434,7 @@ def span(milliseconds: int | None) -> timedelta | None:
     return None if milliseconds is None else timedelta(milliseconds=milliseconds)
 
 
-def add_node(flow: WorkflowBuilder, node: Node) -> NodeHandle[JsonValue]:
+def add_node(flow: NestingBuilder, node: Node) -> NodeHandle[JsonValue]:
     options: NodeOptions = {
         "title": node.title,
         "condition": node.condition,
@@ -423,7 +459,7 @@ def add_node(flow: WorkflowBuilder, node: Node) -> NodeHandle[JsonValue]:
             return add_waiting(flow, node, options)
 
 
-def add_waiting(flow: WorkflowBuilder, node: Node, options: NodeOptions) -> NodeHandle[JsonValue]:
+def add_waiting(flow: NestingBuilder, node: Node, options: NodeOptions) -> NodeHandle[JsonValue]:
     match node.type:
         case NodeType.WAIT:
             length = span(node.duration) if isinstance(node.duration, int) else node.duration
@@ -439,14 +475,35 @@ def add_waiting(flow: WorkflowBuilder, node: Node, options: NodeOptions) -> Node
             given = {"input": node.input, "wait_for": node.wait_for, "timeout": span(node.timeout_ms)}
             return flow.workflow(node.id, node.workflow, **given, **options)
         case _:
-            return flow.add(node)
+            return add_holding(flow, node, {**options, "timeout": span(node.timeout_ms), "on_failure": node.on_failure})
+
+
+def add_holding(flow: NestingBuilder, node: Node, options: GroupOptions) -> NodeHandle[JsonValue]:
+    opened: BodyBuilder
+    match node.type:
+        case NodeType.MAP:
+            several = {"item_name": node.item_name, "max_concurrency": node.max_concurrency, "tolerate": node.tolerate}
+            several |= {"complete_when": node.complete_when, "workflow": node.workflow, "input": node.input}
+            opened = flow.map(node.id, node.items, **several, **options)
+        case NodeType.LOOP:
+            several = {"repeat_while": node.repeat_while, "until": node.until, "max_iterations": node.max_iterations}
+            opened = flow.loop(node.id, workflow=node.workflow, input=node.input, **several, **options)
+        case _:
+            opened = flow.parallel(node.id, race=node.race, **options)
+    if node.body is not None:
+        with opened as body:
+            handles = {one.id: add_node(body, one) for one in node.body.nodes}
+            for one in node.body.connections:
+                body.connect(handles[one.source], one.target, condition=one.condition, outcome=one.outcome)
+            body.output(node.body.output)
+    return opened.node
 
 
 def either(one: Timer) -> Timer | timedelta:
     return timedelta(milliseconds=one.duration) if isinstance(one.duration, int) else one
 
 
-def add_action(flow: WorkflowBuilder, node: Node, options: NodeOptions) -> NodeHandle[JsonValue]:
+def add_action(flow: NestingBuilder, node: Node, options: NodeOptions) -> NodeHandle[JsonValue]:
     retry = retry_policy(
         max_attempts=node.retry.max_attempts,
         initial_delay=timedelta(milliseconds=node.retry.initial_delay_ms),

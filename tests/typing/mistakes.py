@@ -66,3 +66,11 @@ flow.action("c", find)  # expect-error
 flow.switch("d", timeout=None)  # expect-error
 flow.connect(find, paid)  # expect-error
 flow.connect(paid, "a", condition=customer.output["age"])  # expect-error
+
+# The item of a map is one of its items.
+
+with flow.map("each", [1, 2]) as each:
+    each.action("e", call(find, email=each.item))  # expect-error
+flow.map("f", 5)  # expect-error
+flow.map("g", [1], max_concurency=2)  # expect-error
+flow.parallel("h", items=[1])  # expect-error

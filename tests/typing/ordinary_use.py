@@ -84,6 +84,17 @@ def order() -> Workflow:
     totals = flow.set("totals", {"sum": paid.output["amount"], "by": customer.output["id"]})
     flow.action("again", call(pick, values=None), after=totals)
     flow.input("approve", schema={"type": "object"}, assignees=["ann"], timeout=timedelta(days=1), after=best)
+    with flow.map("each", other.output["customers"], max_concurrency=2, after=other) as each:
+        each.action("greet", call(find, email=each.item["email"]))
+    people: list[Customer] = [customer.output, customer.output]
+    with flow.map("people", people) as typed:
+        assert_type(typed.item, Customer)
+        one = typed.action("one", call(find, email=typed.item["id"]))
+        assert_type(one, NodeHandle[Customer])
+        with typed.loop("poll", until="previous.vip", timeout=timedelta(hours=1)) as poll:
+            poll.action("look", call(pick, values=[poll.index, typed.index]))
+    with flow.parallel("both", race=True, after=[each.node, typed.node]) as both:
+        both.action("left", call(pick, [1]))
     flow.output({"receipt": paid.output["receipt"], "best": best.output})
     return flow.build(actions=[find, charge, send, pick])
 

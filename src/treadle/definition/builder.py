@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from treadle.definition.bodies import NestingBuilder
 from treadle.definition.documents import load_workflow
-from treadle.definition.graph_builder import GraphBuilder
 from treadle.definition.options import bound, member
 from treadle.model import OnFailure, Workflow
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from treadle.model import JsonValue
 
 
-class WorkflowBuilder(GraphBuilder):
+class WorkflowBuilder(NestingBuilder):
     """Gathers nodes and connections, and builds a validated ``Workflow``.
 
     Args:

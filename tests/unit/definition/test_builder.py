@@ -28,6 +28,8 @@ from treadle.model import (
     RetryPolicy,
     Timer,
     Workflow,
+    definition_hash,
+    encode_workflow,
 )
 
 SAMPLE = Path(__file__).parent / "fixtures" / "order.yaml"
@@ -230,3 +232,117 @@ def test_an_argument_that_cannot_be_meant_is_refused_at_the_call(options: dict[s
     with pytest.raises(ValidationError) as caught:
         WorkflowBuilder("w").action("a", "x", **options)  # type: ignore[arg-type]  # wrong on purpose
     assert message in str(caught.value)
+
+
+def test_equal_workflows_have_one_name_whoever_made_their_defaults() -> None:
+    policy = retry_policy(max_attempts=5, initial_delay=timedelta(seconds=1), max_delay=timedelta(minutes=1))
+    flow = WorkflowBuilder("w")
+    flow.action("a", "x.y", retry=policy, join="all")
+    with flow.loop("l", until="true", max_iterations=int("1000")) as loop:
+        loop.action("b", "x.y", retry=retry_policy(max_attempts=int("3")))
+    read = load_workflow(
+        """
+id: w
+nodes:
+  - {id: a, service: x, action: y, retry: {max_attempts: 5}}
+  - {id: l, type: loop, until: "true", body: {nodes: [{id: b, service: x, action: y}]}}
+"""
+    )
+    built = flow.build()
+    assert built == read
+    assert definition_hash(built) == definition_hash(read)
+    assert encode_workflow(built) == encode_workflow(read)
+
+
+def test_bodies_are_with_blocks_and_may_hold_bodies() -> None:
+    flow = WorkflowBuilder("w")
+    fetch = flow.action("fetch", "shop.orders")
+    with flow.map(
+        "each",
+        fetch.output["orders"],
+        item_name="order",
+        max_concurrency=2,
+        tolerate="5%",
+        after=fetch,
+        complete_when="completed == 3",
+        timeout=timedelta(hours=1),
+    ) as each:
+        charge = each.action("charge", "bank.charge", parameters={"id": each.item["id"], "n": each.index})
+        with each.loop("poll", until="previous.done", max_iterations=7, after=charge) as poll:
+            look = poll.action("look", "post.look", parameters={"last": poll.previous, "n": poll.index})
+            poll.output({"done": look.output["done"]})
+        each.output([charge, poll.node])
+    with flow.parallel("rate", race=True, on_failure="cancel", after=each.node) as rate:
+        rate.action("a", "rates.ask", parameters={"all": each.node})
+        rate.action("b", "rates.ask")
+    flow.map("subs", ["x"], workflow="other", input={"of": "${item}"})
+    document = """
+id: w
+nodes:
+  - {id: fetch, service: shop, action: orders}
+  - id: each
+    type: map
+    items: "${fetch.orders}"
+    as: order
+    max_concurrency: 2
+    tolerate: 5%
+    complete_when: completed == 3
+    timeout: 1h
+    body:
+      nodes:
+        - {id: charge, service: bank, action: charge, parameters: {id: "${order.id}", n: "${index}"}}
+        - id: poll
+          type: loop
+          until: previous.done
+          max_iterations: 7
+          body:
+            nodes: [{id: look, service: post, action: look, parameters: {last: "${previous}", n: "${index}"}}]
+            output: {done: "${look.done}"}
+      connections: [{source: charge, target: poll}]
+      output: ["${charge}", "${poll}"]
+  - id: rate
+    type: parallel
+    race: true
+    on_failure: cancel
+    body:
+      nodes:
+        - {id: a, service: rates, action: ask, parameters: {all: "${each}"}}
+        - {id: b, service: rates, action: ask}
+  - {id: subs, type: map, items: [x], workflow: other, input: {of: "${item}"}}
+connections:
+  - {source: fetch, target: each}
+  - {source: each, target: rate}
+"""  # fmt: skip
+    built = flow.build()
+    assert built == load_workflow(document)
+    assert definition_hash(built) == definition_hash(load_workflow(document))
+
+
+def test_a_body_that_is_not_opened_or_cannot_be_is_told() -> None:
+    flow = WorkflowBuilder("w")
+    flow.map("m", [1])
+    with pytest.raises(ValidationError, match="needs exactly one of body, workflow"):
+        flow.build()
+    with flow.parallel("p"):
+        pass
+    with pytest.raises(ValidationError, match="a body needs at least one node"):
+        flow.build()
+    subs = flow.map("subs", [1], workflow="other")
+    with pytest.raises(ValidationError, match="node 'subs' runs the workflow 'other': it has no body"), subs:
+        pass
+    with pytest.raises(ValidationError, match="negative"):
+        flow.loop("l", until="true", timeout=timedelta(seconds=-1))
+
+
+def test_problems_in_bodies_have_the_place_that_they_have_in_documents() -> None:
+    flow = WorkflowBuilder("w")
+    with flow.loop("l", until="previous.x") as body, body.map("m", "${nobody}") as inner:
+        inner.action("m", "x", parameters={"p": body.previous, "q": "${gone}"})
+    with pytest.raises(ValidationError) as caught:
+        flow.build()
+    base = "nodes[0].config.body.nodes[0].config"
+    assert [(one.code, one.path) for one in caught.value.problems] == [
+        ("unknown_name", f"{base}.items"),
+        ("hidden_name", f"{base}.body.nodes[0].id"),
+        ("unknown_name", f"{base}.body.nodes[0].config.parameters.q"),
+    ]
