@@ -36,7 +36,7 @@ async def main(folder):
     async def one():
         calls.append("one")
         no_more_room(folder)
-        return "x" * 100_000
+        return os.urandom(100_000).hex()  # which cannot be made small
     async def two():
         calls.append("two")
         return "done"

@@ -67,7 +67,7 @@ class Reading:
         try:
             yield
         finally:
-            self._all("commit", ())
+            self._all("rollback", ())  # there is nothing to commit
 
     def _read(self, execution_id: str, after: int) -> Sequence[StoredTurn]:
         row = self.get(execution_id)
