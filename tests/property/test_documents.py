@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import json
 from datetime import timedelta
@@ -225,6 +226,7 @@ TIMERS = (
 )
 
 
+@functools.cache  # what a strategy builds is looked up anew for each one made: nine tenths of the time of this file
 def nodes(identity: str) -> st.SearchStrategy[Node]:
     common = {
         "id": st.just(identity),
@@ -372,6 +374,77 @@ def test_a_workflow_comes_back_from_its_document_and_the_document_fits_the_schem
     assert read_document(document) == (workflow, [])
     assert read_document(json.dumps(document)) == (workflow, [])
     assert FITS.is_valid(document), list(FITS.iter_errors(document))
+
+
+# Bodies: one node that holds one, and often one within that
+
+CERTAIN = st.sampled_from(["a.x", "true"])
+RUNS: tuple[dict[str, st.SearchStrategy[Any]], ...] = (
+    {"workflow": NAMES, "input": GIVEN},
+    {"body": st.deferred(lambda: BODIES)},
+)
+"""What a map or a loop runs: another workflow, or a body."""
+
+LOOPS_WHILE: tuple[dict[str, st.SearchStrategy[Any]], ...] = (
+    {"until": CERTAIN},
+    {"repeat_while": CERTAIN},
+    {"until": CERTAIN, "repeat_while": CERTAIN},
+)
+HOLDERS: dict[NodeType, dict[str, st.SearchStrategy[Any]]] = {
+    NodeType.MAP: {
+        "items": st.lists(SCALARS, max_size=2) | st.just("${input.x}"),
+        "item_name": st.sampled_from(["", "row"]),
+        "max_concurrency": st.none() | st.integers(1, 99),
+        "tolerate": st.integers(0, 9) | st.sampled_from(["0%", "12.5%", "100%"]),
+        "complete_when": CONDITIONS,
+    },
+    NodeType.LOOP: {"max_iterations": st.integers(1, 10**6)},
+    NodeType.PARALLEL: {"race": st.booleans()},
+}
+
+
+def holders(identity: str) -> st.SearchStrategy[Node]:
+    """Return maps, loops and parallels with every field that they have."""
+    return st.one_of(
+        st.builds(
+            Node,
+            id=st.just(identity),
+            type=st.just(kind),
+            timeout_ms=BOUNDS,
+            on_failure=st.sampled_from(OnFailure),
+            continue_on_error=st.booleans(),
+            **HOLDERS[kind],
+            **runs,
+            **condition,
+        )
+        for kind in HOLDERS
+        for runs in (RUNS if kind is not NodeType.PARALLEL else RUNS[1:])
+        for condition in (LOOPS_WHILE if kind is NodeType.LOOP else ({},))
+    )
+
+
+BODIES = st.builds(
+    Body,
+    nodes=st.one_of(nodes("b"), nodes("b"), holders("c")).map(lambda one: (one,)),
+    connections=st.just(()) | connections().map(lambda one: (one,)),
+    output=SMALL,
+)
+
+
+@given(st.builds(Workflow, id=NAMES, nodes=holders("h").map(lambda one: (one,))))
+@settings(max_examples=300)
+def test_a_workflow_with_bodies_comes_back_from_its_document_and_the_document_fits_the_schema(
+    workflow: Workflow,
+) -> None:
+    document = to_document(workflow)
+    assert read_document(document) == (workflow, [])
+    assert read_document(json.dumps(document)) == (workflow, [])
+    assert FITS.is_valid(document), list(FITS.iter_errors(document))
+
+
+def test_every_field_of_the_nodes_that_hold_bodies_is_drawn() -> None:
+    fields = {name for tables in (HOLDERS.values(), RUNS, LOOPS_WHILE) for table in tables for name in table}
+    assert fields | {"on_failure"} >= OF_BODIES
 
 
 # In Python: the builder writes every workflow that a document can say
