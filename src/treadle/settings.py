@@ -31,6 +31,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         max_items: Items of one map.
         max_depth: Executions within each other: a workflow node in a workflow that a workflow node started, and so on.
         inline_payload_bytes: A larger value is kept apart from the turn that holds it, once for all turns that do.
+        max_kept_events: Events sent to one execution that it keeps because no step waits for them yet.
+        keep_events_ms: How long an event is kept that was sent to no execution in particular and that nobody waits for.
         max_error_chars: Characters kept of an error's message.
         step_threads: Threads for sync actions; 0 means as many as ``max_concurrent_steps``.
         active_executions: Executions with steps that run or wait for a slot; a start beyond it waits.
@@ -52,6 +54,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     max_items: int = 100_000
     max_depth: int = 32
     inline_payload_bytes: int = 16 * 1024
+    max_kept_events: int = 1_000
+    keep_events_ms: int = 7 * 24 * 3_600 * 1_000
     max_error_chars: int = 4_000
     step_threads: int = 0
     active_executions: int = 10_000

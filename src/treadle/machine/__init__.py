@@ -10,6 +10,7 @@ from treadle.machine.advance import advance, start
 from treadle.machine.commands import CancelStep, ChildCommand, Command, ReadyStep, RunStep
 from treadle.machine.folding import apply, fold
 from treadle.machine.forks import kept_by_fork
+from treadle.machine.mail import Heard, heard, key_text, newly_heard, received
 from treadle.machine.migration import migration_problems
 from treadle.machine.plan import OnMissingInput, Plan, compile  # noqa: A004 - the house's word for it
 from treadle.machine.signals import owed_to_children
@@ -23,6 +24,7 @@ __all__ = [
     "CancelStep",
     "ChildCommand",
     "Command",
+    "Heard",
     "OnMissingInput",
     "Plan",
     "ReadyStep",
@@ -38,11 +40,15 @@ __all__ = [
     "encode_events",
     "execution_output",
     "fold",
+    "heard",
     "kept_by_fork",
+    "key_text",
     "large_values",
     "migration_problems",
+    "newly_heard",
     "owed_to_children",
     "ready_steps",
+    "received",
     "snapshot",
     "start",
 ]

@@ -211,7 +211,7 @@ class EventKept(Event, frozen=True):
 
     Attributes:
         name: Of the event.
-        key: As JSON; ``""`` for none.
+        key: As JSON, ``null`` for none.
         data: What it carries.
         event_id: Names it, so that it counts once.
     """

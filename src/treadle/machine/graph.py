@@ -73,14 +73,14 @@ class PlanTimer:
         known: Milliseconds where the definition says them: the duration, or the time since the epoch.
         template: What gives them otherwise.
         event: Name of the event instead; ``""`` for a timer.
-        key: Of the event.
+        key: Of the event; None for any.
     """
 
     __slots__ = ("event", "is_wall", "key", "known", "template")
 
     def __init__(self, timer: Timer) -> None:
         self.event = timer.event
-        self.key = compile_template(timer.key)
+        self.key = None if timer.key is None else compile_template(timer.key)
         self.is_wall = timer.until is not None
         given = timer.until if timer.until is not None else timer.duration
         self.known = given if isinstance(given, int) else parse_time(given or "")
@@ -195,7 +195,7 @@ class PlanNode:
         self.default: Template | None = None if node.default is None else compile_template(node.default)
         self.output: Template | None = None if node.output is None else compile_template(node.output)
         self.message: Template | None = compile_template(node.message) if node.message else None
-        self.key = _NO_TEMPLATE if node.key is None else compile_template(node.key)
+        self.key: Template | None = None if node.key is None else compile_template(node.key)
         self.input = (
             compile_template({} if node.input is None else node.input) if kind is NodeType.WORKFLOW else _NO_TEMPLATE
         )
@@ -269,6 +269,16 @@ class Graph:
         self.output: Template | None = None if definition.output is None else compile_template(definition.output)
         self.cancels_on_failure = cancels_on_failure
         self.undoes = any(node.undoes for node in self.nodes)
+
+    @property
+    def hears(self) -> bool:
+        """Tell whether any node in it, or in its bodies, waits for events."""
+        return any(
+            node.node.type is NodeType.EVENT
+            or any(timer.event for timer in node.timers)
+            or (node.group is not None and node.group.body.hears)
+            for node in self.nodes
+        )
 
     def number(self, first: int) -> int:
         """Number the nodes from ``first``, each before those of its body; return the number behind the last."""

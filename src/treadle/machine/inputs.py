@@ -170,10 +170,11 @@ class EventSent(Input, frozen=True):
 
     Attributes:
         name: Of the event.
-        key: As JSON; ``""`` for none.
+        key: As JSON, ``null`` for none.
         data: What it carries.
         event_id: Names it, so that it counts once.
         keeps: It is kept where no step waits for it; otherwise it is not accepted then.
+        is_late: It was sent before it was known who waits: a step with ``buffer: false`` does not take it.
     """
 
     name: str
@@ -181,6 +182,7 @@ class EventSent(Input, frozen=True):
     data: Raw
     event_id: str
     keeps: bool = True
+    is_late: bool = False
 
 
 class ChildBegan(Input, frozen=True):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from treadle.expressions import Scope as Names
+    from treadle.expressions import Template
     from treadle.machine.graph import PlanNode, PlanTimer
     from treadle.machine.scope import Scope
     from treadle.machine.turn import Turn
@@ -62,7 +63,7 @@ def _wait(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
     events: list[tuple[int, str, str]] = []
     for number, timer in enumerate(node.timers):
         if timer.event:
-            events.append((number, timer.event, key_text(timer.key.resolve(turn.names(scope)))))
+            events.append((number, timer.event, _key(turn, scope, timer.key)))
             continue
         given = _milliseconds(turn.names(scope), timer)
         if timer.is_wall:
@@ -73,6 +74,11 @@ def _wait(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
         e.WaitStarted(step=scope.keys[node.index], due=tuple(due), until=tuple(until), events=tuple(events), at=at)
     )
     return bool(events) and take_kept(turn, scope.keys[node.index], at)
+
+
+def _key(turn: Turn, scope: Scope, key: Template | None) -> str:
+    """Return the key of the events that a step waits for, as it is compared; ``""`` for any."""
+    return "" if key is None else key_text(key.resolve(turn.names(scope)))
 
 
 def _milliseconds(names: Names, timer: PlanTimer) -> int:
@@ -99,7 +105,7 @@ def _input(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
 
 def _event(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
     timeout = node.node.timeout_ms
-    key = key_text(node.key.resolve(turn.names(scope)))
+    key = _key(turn, scope, node.key)
     due = 0 if timeout is None else turn.state.clock(at) + timeout
     turn.emit(e.EventAwaited(step=scope.keys[node.index], name=node.node.event, key=key, due=due, at=at))
     return node.node.buffer and take_kept(turn, scope.keys[node.index], at)

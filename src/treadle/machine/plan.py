@@ -24,7 +24,11 @@ class OnMissingInput(str, Enum):
 
 
 class Plan(Graph):
-    """A compiled workflow. Immutable once made; shared by all executions of the definition."""
+    """A compiled workflow. Immutable once made; shared by all executions of the definition.
+
+    Attributes:
+        hears_events: Some node waits for events; where none does, nothing has to be noted for them.
+    """
 
     def __init__(self, workflow: Workflow, on_missing_input: OnMissingInput, limits: Settings) -> None:
         super().__init__(workflow, cancels_on_failure=workflow.on_failure is OnFailure.CANCEL)
@@ -32,6 +36,7 @@ class Plan(Graph):
         self.limits = limits
         self.on_missing_input = on_missing_input
         self.number(0)
+        self.hears_events = self.hears
 
     @cached_property
     def definition_hash(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.commands import CancelChild, PauseChild, StartChild
+from treadle.machine.mail import find_step
 from treadle.machine.routing import cancel_step, fail, route
 from treadle.machine.transitions import PAUSED, READY, WAITING
 from treadle.model import NodeType
@@ -56,21 +57,13 @@ def _event_sent(turn: Turn, one: i.EventSent) -> bool:
     state = turn.state
     if state.ended_at or not state.created_at:
         return False
-    if _receive(turn, one):
+    found = find_step(state, one.name, one.key, is_late=one.is_late)
+    if found is not None:
+        _end_wait(turn, *found, one)
         return True
-    if one.keeps and state.root.ending is None:
+    if one.keeps and state.root.ending is None and len(state.kept) < state.plan.limits.max_kept_events:
         turn.emit(e.EventKept(name=one.name, key=one.key, data=one.data, event_id=one.event_id, at=one.at))
         return True
-    return False
-
-
-def _receive(turn: Turn, one: i.EventSent) -> bool:
-    """Give an event to the step that has waited longest for it; False if none does."""
-    for step, events in turn.state.listening.items():
-        for number, name, key in events:
-            if name == one.name and key in ("", one.key):
-                _end_wait(turn, step, number, one)
-                return True
     return False
 
 
