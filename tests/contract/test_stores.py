@@ -443,7 +443,7 @@ async def test_a_file_without_schedules_is_brought_up_to_date_and_keeps_what_it_
     await store.append([first("a")])
     await store.close()
     with contextlib.closing(sqlite3.connect(place, isolation_level=None)) as file:
-        for table in ("schedules", "payloads", "payload_uses", "marks"):
+        for table in ("schedules", "payloads", "payload_uses", "marks", "mail", "listeners", "addressees"):
             file.execute(f"drop table {table}")
         file.execute("drop index executions_ended")
         for later in ("table tags", "trigger tags_kept", "trigger tags_dropped", "index executions_status"):

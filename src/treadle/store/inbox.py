@@ -48,8 +48,11 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         definition: For ``migrate``: hash of a registered version.
         new_key: For ``retry``.
         where: For ``pause resume cancel retry`` of many executions: which ones; None for the one named.
-        data: For ``submit``: the answer; for ``answer``: the output; for ``register`` and ``fork``: the canonical
-            form of a valid workflow (null for that of the execution).
+        name: For ``send``: of the event.
+        key: For ``send``: of the event; null for none.
+        event_id: For ``send``: names the event; ``""``: ``request`` does.
+        data: For ``submit``: the answer; for ``answer``: the output; for ``send``: what the event carries; for
+            ``register`` and ``fork``: the canonical form of a valid workflow (null for that of the execution).
     """
 
     verb: Literal[
@@ -63,6 +66,7 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         "migrate",
         "submit",
         "answer",
+        "send",
         "register",
         "schedule",
         "unschedule",
@@ -79,6 +83,9 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
     new_key: bool = False
     step: str = ""
     answer: Answer = Answer.RETRY
+    name: str = ""
+    key: Raw = _NULL
+    event_id: str = ""
     data: Raw = _NULL
     where: ExecutionFilter | None = None
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from treadle.store.memory_mail import MemoryMail
 from treadle.store.protocol import (
     EVERYTHING,
     Answer,
@@ -22,6 +23,8 @@ from treadle.store.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from treadle.store.protocol import Mail, Posted
+
 
 class MemoryStore:
     """Keeps everything in dicts; see ``protocol.Store`` for what each method promises."""
@@ -37,6 +40,7 @@ class MemoryStore:
         self._schedules: dict[str, ScheduleRow] = {}
         self._head = 0
         self._number = 0
+        self._mail = MemoryMail(self._listed)
 
     async def open(self) -> None:
         """Do nothing: it is ready."""
@@ -65,6 +69,7 @@ class MemoryStore:
         self._order.append(stored)
         if turn.index is not None:
             self._index(turn, turn.index)
+        self._mail.turned(turn)
         return Appended(Answer.COMMITTED, self._head)
 
     def _index(self, turn: Turn, row: IndexRow) -> None:
@@ -99,6 +104,30 @@ class MemoryStore:
         self._versions[name] = self._versions.pop(name, version)
         return self._versions[name]
 
+    async def post(self, mails: Sequence[Mail]) -> Sequence[Posted]:
+        """Keep events."""
+        return [self._mail.post(one) for one in mails]
+
+    async def settle(self, event_ids: Sequence[str]) -> None:
+        """Note that events have no addressees."""
+        self._mail.settle(event_ids)
+
+    async def forget(self, before_ms: int) -> int:
+        """Remove old events."""
+        return self._mail.forget(before_ms)
+
+    async def unanswered(self, after: int = 0, limit: int = 100) -> Sequence[Posted]:
+        """Return the mail that still has addressees."""
+        return self._mail.unanswered(after)[:limit]
+
+    async def kept(self, name: str = "", key: str = "", after: int = 0, limit: int = 100) -> Sequence[Mail]:
+        """Return the mail that nobody has taken and somebody awaits."""
+        return self._mail.kept(name, key, after)[:limit]
+
+    async def waiting(self, name: str, key: str) -> Sequence[str]:
+        """Return the executions that await such an event."""
+        return self._mail.waiting(name, key, is_late=True)
+
     async def versions(self, workflow_id: str = "") -> Sequence[Version]:
         """Return versions of one workflow or of all."""
         found = [one for one in reversed(self._versions.values()) if workflow_id in ("", one.workflow_id)]
@@ -122,6 +151,7 @@ class MemoryStore:
         gone = {name for name in execution_ids if (row := self._listed.get(name)) is not None and not row.is_open}
         for name in gone:
             del self._listed[name], self._turns[name]
+            self._mail.remove(name)
         self._order = [turn for turn in self._order if turn.execution_id not in gone]
         named = {row.definition_hash for row in self._listed.values()} | set(self._versions)
         named.update(row.definition_hash for row in self._schedules.values())

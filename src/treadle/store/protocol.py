@@ -4,17 +4,17 @@ For ever: until its execution has ended, and is removed as a whole because someb
 
 A store knows nothing of workflows: it keeps **turns** (opaque bytes, numbered per execution from 1, chained by
 checksum), **definitions** (opaque bytes by hash, once), the registered **versions** that name them, one small
-**index row** per execution for lists, and **schedules** (opaque bytes by id, each change in place of the one before).
-Every event has a **cursor**, its place in the one sequence of all committed events; a turn of ``count`` events owns
-the ``count`` cursors that end at its own.
+**index row** per execution for lists, **schedules** (opaque bytes by id, each change in place of the one before), and
+the **mail**: events that were sent to no execution in particular. Every event of a turn has a **cursor**, its place in
+the one sequence of all committed events; a turn of ``count`` events owns the ``count`` cursors that end at its own.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +55,54 @@ class IndexRow(Struct, frozen=True, gc=False):
     key: str = ""
 
 
+class Awaited(NamedTuple):
+    """Events for which an execution waits.
+
+    Attributes:
+        name: Their name.
+        key: Their key; ``""`` for any.
+        is_early_too: Also those that were sent before.
+    """
+
+    name: str
+    key: str
+    is_early_too: bool
+
+
+class Mail(Struct, frozen=True):
+    """An event that was sent to no execution in particular.
+
+    Attributes:
+        event_id: Names it; there is one of each name.
+        name: What steps wait for.
+        key: Which of those of that name; never ``""``.
+        data: What it carries, opaque to the store.
+        sent_ms: When it was sent, in milliseconds since the epoch.
+        place: Grows with each; set by the store.
+    """
+
+    event_id: str
+    name: str
+    key: str
+    data: Raw
+    sent_ms: int
+    place: int = 0
+
+
+class Posted(Struct, frozen=True):
+    """An event of the mail as it stands.
+
+    Attributes:
+        is_taken: A turn has taken it.
+        addressees: Ids of the executions that waited for it when it was posted and have not taken it, oldest first;
+            empty once it is settled.
+    """
+
+    mail: Mail
+    is_taken: bool
+    addressees: tuple[str, ...]
+
+
 class Turn(Struct, frozen=True, gc=False):
     """What one execution's machine did with what had arrived: one row of the log.
 
@@ -67,6 +115,8 @@ class Turn(Struct, frozen=True, gc=False):
         definition: Canonical bytes of the definition, on turn 1; stored once per hash.
         large: Where in ``events`` large values stand, as start and end, in order and apart from each other. A store may
             keep each of them once, however many turns hold it; what it gives back are the very bytes of ``events``.
+        awaits: All events for which the execution waits after this turn, if the turn changes that.
+        takes: Ids of the events that the turn took; those of the mail are taken from then on.
     """
 
     execution_id: str
@@ -76,6 +126,8 @@ class Turn(Struct, frozen=True, gc=False):
     index: IndexRow | None = None
     definition: bytes | None = None
     large: tuple[tuple[int, int], ...] = ()
+    awaits: tuple[Awaited, ...] | None = None
+    takes: tuple[str, ...] = ()
 
 
 class StoredTurn(Struct, frozen=True, gc=False):
@@ -247,6 +299,18 @@ class Reader(Protocol):
     async def schedules(self, schedule_id: str | None = None) -> Sequence[ScheduleRow]:
         """Return the schedule of that id (empty: there is none), or (None) all of them in order of their ids."""
 
+    async def unanswered(self, after: int = 0, limit: int = 100) -> Sequence[Posted]:
+        """Return the mail that still has addressees, oldest first, behind the ``place`` of ``after``."""
+
+    async def kept(self, name: str = "", key: str = "", after: int = 0, limit: int = 100) -> Sequence[Mail]:
+        """Return the mail that is settled, that nobody has taken, and that somebody awaits early too, oldest first.
+
+        ``name`` and ``key``: only of these; ``""`` for all.
+        """
+
+    async def waiting(self, name: str, key: str) -> Sequence[str]:
+        """Return the ids of the executions that await such an event early too, oldest first."""
+
     async def close(self) -> None:
         """Let go of the file. Safe before ``open`` and twice."""
 
@@ -293,6 +357,29 @@ class Store(Reader, Protocol):
         """Remove ended executions with all that only they have, in one transaction, and return those, once durable.
 
         One that is open, or unknown, is left. Cursors and numbers that were given away are not given away again.
+
+        Raises:
+            StoreError: As for ``append``.
+        """
+
+    async def post(self, mails: Sequence[Mail]) -> Sequence[Posted]:
+        """Write events in one transaction and return them as they stand, in order, once durable.
+
+        The executions that await one by then are its addressees. One whose id is there changes nothing.
+
+        Raises:
+            StoreError: As for ``append``.
+        """
+
+    async def settle(self, event_ids: Sequence[str]) -> None:
+        """Note that events have no addressees (any more). Durable on return.
+
+        Raises:
+            StoreError: As for ``append``.
+        """
+
+    async def forget(self, before_ms: int) -> int:
+        """Remove the mail that was sent before a time, and return how much of it nobody had taken.
 
         Raises:
             StoreError: As for ``append``.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from treadle.errors import StoreError
-from treadle.store.protocol import EVERYTHING, Filter, Listed, ScheduleRow, StoredTurn, Version
+from treadle.store.protocol import EVERYTHING, Filter, Listed, Mail, Posted, ScheduleRow, StoredTurn, Version
 from treadle.store.reading import Reading
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 APPLICATION_ID: Final = 0x7472646C
 """``trdl``: marks the file as treadle's."""
 
-SCHEMA: Final = 7
+SCHEMA: Final = 8
 """Number of the newest migration; ``PRAGMA user_version`` counts those applied."""
 
 BUSY_MS: Final = 10_000
@@ -129,6 +129,18 @@ class SqliteReader:
     async def payloads(self) -> tuple[int, int, int]:
         """Return how many large values are kept apart, their bytes, and the bytes that they take."""
         return await self._read(lambda: self._open_reading().payloads())
+
+    async def unanswered(self, after: int = 0, limit: int = 100) -> Sequence[Posted]:
+        """Return the mail that still has addressees."""
+        return await self._read(lambda: self._open_reading().unanswered(after, limit))
+
+    async def kept(self, name: str = "", key: str = "", after: int = 0, limit: int = 100) -> Sequence[Mail]:
+        """Return the mail that nobody has taken and somebody awaits."""
+        return await self._read(lambda: self._open_reading().kept(name, key, after, limit))
+
+    async def waiting(self, name: str, key: str) -> Sequence[str]:
+        """Return the executions that await such an event."""
+        return await self._read(lambda: self._open_reading().waiting(name, key))
 
     async def check_pages(self) -> Sequence[str]:
         """Return what SQLite's own check of the pages finds; empty where all is in order."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from treadle.errors import QuarantineError, StoreError
+from treadle.store import mail
 from treadle.store.chain import first_link, link, seal
 from treadle.store.payloads import CUT, WHOLE, PayloadFault, join, unpack
-from treadle.store.protocol import Filter, Listed, ScheduleRow, StoredTurn, Version
+from treadle.store.protocol import Filter, Listed, Mail, Posted, ScheduleRow, StoredTurn, Version
 from treadle.store.removal import highest
 from treadle.store.selecting import COUNT_TAG, IS_OPEN, RARE, select
 
@@ -207,6 +208,18 @@ class Reading:
     def schedules(self, schedule_id: str | None) -> Sequence[ScheduleRow]:
         """Return one schedule, or all; one that was damaged says so."""
         return [_schedule(row) for row in self._all(_SCHEDULES, {"name": schedule_id})]
+
+    def unanswered(self, after: int, limit: int) -> Sequence[Posted]:
+        """Return the mail that still has addressees."""
+        return mail.unanswered(self._all, after, limit)
+
+    def kept(self, name: str, key: str, after: int, limit: int) -> Sequence[Mail]:
+        """Return the mail that nobody has taken and somebody awaits."""
+        return mail.kept(self._all, name, key, after, limit)
+
+    def waiting(self, name: str, key: str) -> Sequence[str]:
+        """Return the executions that await such an event."""
+        return mail.waiting(self._all, name, key)
 
     def check_pages(self) -> Sequence[str]:
         """Return what SQLite finds wrong with its pages and indexes, at most ten of it."""

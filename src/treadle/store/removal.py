@@ -24,6 +24,8 @@ _USES: Final = "delete from payload_uses where execution = ?"
 _PAYLOAD: Final = """delete from payloads where number = :payload
 and not exists (select 1 from payload_uses where payload = :payload)"""
 _TURNS: Final = "delete from turns where execution = ?"
+_LISTENERS: Final = "delete from listeners where execution = ?"
+_ADDRESSEES: Final = "delete from addressees where execution = ?"
 _EXECUTION: Final = "delete from executions where number = ?"
 _NAMING: Final = """select t.name from sqlite_master t join pragma_table_info(t.name) c
 where t.type = 'table' and c.name = 'definition_hash'"""
@@ -62,6 +64,8 @@ def _remove(connection: sqlite3.Connection, execution: int) -> None:
     connection.execute(_USES, (execution,))
     connection.executemany(_PAYLOAD, [{"payload": payload} for (payload,) in payloads])
     connection.execute(_TURNS, (execution,))
+    connection.execute(_LISTENERS, (execution,))
+    connection.execute(_ADDRESSEES, (execution,))
     connection.execute(_EXECUTION, (execution,))
 
 

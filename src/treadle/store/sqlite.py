@@ -24,7 +24,7 @@ from treadle.store.writer import Schedules, Writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from treadle.store.protocol import Appended, ScheduleRow, Turn, Version
+    from treadle.store.protocol import Appended, Mail, Posted, ScheduleRow, Turn, Version
 
 _T = TypeVar("_T")
 
@@ -36,6 +36,7 @@ MIGRATIONS: Final = (
     "0005_payloads.sql",
     "0006_removal.sql",
     "0007_search.sql",
+    "0008_mail.sql",
 )
 """In order; there are as many as ``SCHEMA`` says."""
 
@@ -186,6 +187,18 @@ class SqliteStore(SqliteReader):
     async def remove(self, execution_ids: Sequence[str]) -> Sequence[str]:
         """Remove ended executions."""
         return await self._on_writer(lambda: self._open_writer().remove(execution_ids))
+
+    async def post(self, mails: Sequence[Mail]) -> Sequence[Posted]:
+        """Write events of the mail."""
+        return await self._on_writer(lambda: self._open_writer().post(mails))
+
+    async def settle(self, event_ids: Sequence[str]) -> None:
+        """Note that events of the mail have no addressees."""
+        await self._on_writer(lambda: self._open_writer().settle(event_ids))
+
+    async def forget(self, before_ms: int) -> int:
+        """Remove old mail."""
+        return await self._on_writer(lambda: self._open_writer().forget(before_ms))
 
     async def _on_writer(self, function: Callable[[], _T]) -> _T:
         job = _Job(asyncio.get_running_loop(), (), function)

@@ -11,9 +11,10 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from treadle.errors import StoreError
+from treadle.store import mail
 from treadle.store.chain import first_link, link, seal
 from treadle.store.payloads import CUT, WHOLE, cut, name_of, pack
-from treadle.store.protocol import Answer, Appended, IndexRow, ScheduleRow, Turn, Version
+from treadle.store.protocol import Answer, Appended, IndexRow, Mail, Posted, ScheduleRow, Turn, Version
 from treadle.store.removal import highest, remove
 
 if TYPE_CHECKING:
@@ -129,6 +130,35 @@ class Writer:
         self._definitions.clear()
         return removed
 
+    def post(self, mails: Sequence[Mail]) -> list[Posted]:
+        """Write events of the mail; return them as they stand once they are durable.
+
+        Raises:
+            StoreError: As ``write``.
+        """
+        return self._transaction(lambda: mail.post(self._connection, mails))
+
+    def settle(self, event_ids: Sequence[str]) -> None:
+        """Note that events of the mail have no addressees.
+
+        Raises:
+            StoreError: As ``write``.
+        """
+        self._transaction(lambda: mail.settle(self._connection, event_ids))
+
+    def forget(self, before_ms: int) -> int:
+        """Remove old mail; return how much of it nobody had taken.
+
+        Raises:
+            StoreError: As ``write``.
+        """
+        try:
+            if not self._failure and not mail.has_old(self._connection, before_ms):
+                return 0  # without a commit
+        except sqlite3.Error as error:
+            raise StoreError(str(error), self._path) from error
+        return self._transaction(lambda: mail.forget(self._connection, before_ms))
+
     def _transaction(self, write: Callable[[], _T]) -> _T:
         if self._failure:
             raise StoreError(self._failure, self._path)
@@ -192,6 +222,8 @@ class Writer:
         head.sequence, head.checksum = turn.sequence, checksum
         if turn.index is not None:
             self._update(turn, turn.index, head)
+        if turn.awaits is not None or turn.takes:
+            mail.turned(self._connection, head.number, turn)
         return Appended(Answer.COMMITTED, self._cursor)
 
     def _cut(self, turn: Turn, head: _Head) -> bytes:

@@ -14,12 +14,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec import Raw
+
 from treadle.store.protocol import (
     EVERYTHING,
     Answer,
     Appended,
+    Awaited,
     Filter,
     IndexRow,
+    Mail,
+    Posted,
     ScheduleRow,
     StoredTurn,
     Turn,
@@ -372,3 +378,115 @@ class StoreContract:
             assert await found(text="order", workflow_id="w") == []
 
         self._check(tmp_path, check)
+
+    def test_mail_is_posted_once_and_taken_by_a_turn(self, tmp_path: Path) -> None:
+        """Who awaits an event when it is posted is its addressee; the turn that takes it says so by itself."""
+        paid = Mail("i", "paid", "1", Raw(b'{"x":1}'), 5)
+
+        async def check(store: Store) -> None:
+            (posted,) = await store.post([paid])
+            there = msgspec.structs.replace(paid, place=posted.mail.place)
+            assert posted == Posted(there, is_taken=False, addressees=())
+            assert list(await store.post([msgspec.structs.replace(paid, data=Raw(b"9"), sent_ms=99)])) == [posted]
+            await store.append([_awaits("a", ("paid", "1")), _awaits("b", ("paid", "")), _awaits("c", ("paid", "2"))])
+            more = [Mail(name, "paid", "1", Raw(b"2"), 6) for name in "jk"] + [Mail("l", "lost", "1", Raw(b"3"), 6)]
+            assert [one.addressees for one in await store.post(more)] == [("a", "b"), ("a", "b"), ()]
+            takes = Turn("a", 2, b"[2]", 1, awaits=(), takes=("j", "nothing"))
+            assert [one.answer for one in await store.append([takes])] == [Answer.COMMITTED]
+            found = [(one.is_taken, one.addressees) for one in await store.post([paid, *more])]
+            assert found == [(False, ()), (True, ("b",)), (False, ("a", "b")), (False, ())]
+            waiting = await store.unanswered()
+            assert [one.mail.event_id for one in waiting] == ["j", "k"]
+            assert [one.mail.event_id for one in await store.unanswered(waiting[0].mail.place)] == ["k"]
+            assert len(await store.unanswered(limit=1)) == 1
+            await store.settle(["j", "k", "nothing"])
+            assert list(await store.unanswered()) == []
+            await store.reopen()
+            assert [one.is_taken for one in await store.post([paid, *more])] == [False, True, False, False]
+
+        self._check(tmp_path, check)
+
+    def test_mail_that_nobody_took_is_kept_for_those_who_await_it_later(self, tmp_path: Path) -> None:
+        """Kept is what is settled and not taken; only those who take it early too are waiting for it."""
+
+        async def check(store: Store) -> None:
+            keys = [("i", "1"), ("j", "2"), ("k", "1"), ("l", "null")]
+            await store.post([Mail(event_id, "paid", key, Raw(b"1"), 5) for event_id, key in keys])
+
+            async def kept(name: str = "", key: str = "", **page: int) -> list[str]:
+                return [one.event_id for one in await store.kept(name, key, **page)]
+
+            assert await kept() == []
+            await store.append([_awaits("a", ("paid", "1"), is_early_too=False)])
+            assert (await kept(), list(await store.waiting("paid", "1"))) == ([], [])
+            await store.append([_awaits("b", ("paid", "1")), _awaits("c", ("paid", "2"), ("more", ""))])
+            assert await kept() == await kept("paid") == ["i", "j", "k"]
+            assert (await kept("paid", "1"), await kept("paid", "2"), await kept("more")) == (["i", "k"], ["j"], [])
+            assert await kept(limit=2) == ["i", "j"]
+            first = (await store.kept())[0]
+            assert (first.data, await kept(after=first.place)) == (Raw(b"1"), ["j", "k"])
+            await store.append([_awaits("d", ("paid", ""), ("paid", "1"))])
+            assert list(await store.waiting("paid", "1")) == ["b", "d"]
+            assert await kept() == ["i", "j", "k", "l"]
+            await store.append([Turn("d", 2, b"[2]", 1, awaits=(Awaited("paid", "9", True),), takes=("l",))])
+            assert (await kept(), list(await store.waiting("paid", "9"))) == (["i", "j", "k"], ["d"])
+            await store.append([Turn("b", 2, b"[2]", 1, ENDED, awaits=()), later_turn("c", 2)])
+            assert await kept() == ["j"]
+            (posted,) = await store.post([Mail("m", "more", "1", Raw(b"1"), 5)])
+            assert (posted.addressees, await kept("more")) == (("c",), [])
+            await store.settle(["m"])
+            assert await kept("more") == ["m"]
+
+        self._check(tmp_path, check)
+
+    def test_mail_for_an_execution_that_was_removed_is_for_others(self, tmp_path: Path) -> None:
+        """Nobody waits for its answer any more."""
+
+        async def check(store: Store) -> None:
+            await store.append([_awaits("a", ("paid", ""))])
+            await store.post([Mail("i", "paid", "null", Raw(b"1"), 5)])
+            await store.append([Turn("a", 2, b"[2]", 1, ENDED, awaits=()), _awaits("b", ("paid", ""))])
+            assert list(await store.kept()) == []
+            await store.remove(["a"])
+            assert list(await store.unanswered()) == []
+            assert [one.event_id for one in await store.kept()] == ["i"]
+            assert list(await store.waiting("paid", "null")) == ["b"]
+
+        self._check(tmp_path, check)
+
+    def test_old_mail_is_forgotten_and_what_nobody_took_of_it_counted(self, tmp_path: Path) -> None:
+        """An id that was forgotten is a new one."""
+
+        async def check(store: Store) -> None:
+            await store.append([_awaits("a", ("paid", ""))])
+            mails = [Mail(name, "paid", "null", Raw(b"1"), sent) for name, sent in (("i", 5), ("j", 6), ("k", 7))]
+            await store.post(mails)
+            await store.append([Turn("a", 2, b"[2]", 1, awaits=(), takes=("i",))])
+            assert await store.forget(5) == 0
+            assert await store.forget(7) == 1
+            assert [one.mail.event_id for one in await store.unanswered()] == ["k"]
+            again = await store.post(mails)
+            assert [(one.is_taken, one.addressees) for one in again] == [(False, ()), (False, ()), (False, ("a",))]
+            assert await store.head() == 2
+
+        self._check(tmp_path, check)
+
+    def test_a_turn_that_is_not_written_changes_nothing_of_the_mail(self, tmp_path: Path) -> None:
+        """A conflict and a duplicate say nothing of what their execution awaits."""
+
+        async def check(store: Store) -> None:
+            await store.append([_awaits("a", ("paid", "")), later_turn("a", 2)])
+            await store.post([Mail("i", "paid", "null", Raw(b"1"), 5)])
+            for sequence in (2, 9):
+                await store.append([Turn("a", sequence, b"[9]", 1, awaits=(), takes=("i",))])
+            (posted,) = await store.unanswered()
+            assert (posted.is_taken, posted.addressees) == (False, ("a",))
+            assert list(await store.waiting("paid", "null")) == ["a"]
+
+        self._check(tmp_path, check)
+
+
+def _awaits(name: str, *events: tuple[str, str], is_early_too: bool = True) -> Turn:
+    """Return the first turn of an execution that awaits events of a name and key each."""
+    awaits = tuple(Awaited(*one, is_early_too) for one in events)
+    return msgspec.structs.replace(first_turn(name), awaits=awaits)

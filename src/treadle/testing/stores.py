@@ -6,7 +6,18 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from treadle.store.protocol import EVERYTHING, Appended, Filter, Listed, ScheduleRow, StoredTurn, Turn, Version
+from treadle.store.protocol import (
+    EVERYTHING,
+    Appended,
+    Filter,
+    Listed,
+    Mail,
+    Posted,
+    ScheduleRow,
+    StoredTurn,
+    Turn,
+    Version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -55,6 +66,30 @@ class BlockingStore:
     async def remove(self, execution_ids: Sequence[str]) -> Sequence[str]:
         """Remove ended executions."""
         return self._do(self._inner.remove(execution_ids))
+
+    async def post(self, mails: Sequence[Mail]) -> Sequence[Posted]:
+        """Write events of the mail."""
+        return self._do(self._inner.post(mails))
+
+    async def settle(self, event_ids: Sequence[str]) -> None:
+        """Note that events of the mail have no addressees."""
+        self._do(self._inner.settle(event_ids))
+
+    async def forget(self, before_ms: int) -> int:
+        """Remove old mail."""
+        return self._do(self._inner.forget(before_ms))
+
+    async def unanswered(self, after: int = 0, limit: int = 100) -> Sequence[Posted]:
+        """Return the mail that still has addressees."""
+        return self._do(self._inner.unanswered(after, limit))
+
+    async def kept(self, name: str = "", key: str = "", after: int = 0, limit: int = 100) -> Sequence[Mail]:
+        """Return the mail that nobody has taken and somebody awaits."""
+        return self._do(self._inner.kept(name, key, after, limit))
+
+    async def waiting(self, name: str, key: str) -> Sequence[str]:
+        """Return the executions that await such an event."""
+        return self._do(self._inner.waiting(name, key))
 
     async def reopen(self) -> None:
         """Read again what is true."""
