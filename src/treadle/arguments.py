@@ -111,6 +111,18 @@ def check_key(given: object) -> str:
     return given
 
 
+def check_event(name: object, event_id: object) -> tuple[str, str]:
+    """Return the name of an event and its id; ``""`` for an id that is to be drawn."""
+    if not isinstance(name, str) or not 1 <= len(name) <= TEXT_CHARS or name != name.strip() or not _is_encodable(name):
+        plain = f"1 to {TEXT_CHARS:,} characters without white space at its ends"
+        raise ValidationError(f"the name of an event is {plain}, not {_shown(name)}")
+    if event_id is None:
+        return name, ""
+    if not isinstance(event_id, str) or not 1 <= len(event_id) <= NAME_CHARS or not _is_plain(event_id):
+        raise ValidationError(f"an event id is 1 to {NAME_CHARS} printable characters, not {_shown(event_id)}")
+    return name, event_id
+
+
 def check_on_conflict(given: object, key: str) -> OnConflict:
     """Return what a start does where its key is taken; None for the default."""
     if given is not None and not key:

@@ -18,6 +18,7 @@ from treadle.arguments import (
     check_answer,
     check_answer_value,
     check_duration,
+    check_event,
     check_id,
     check_object,
     check_payload,
@@ -241,6 +242,36 @@ class Client(ScheduleVerbs):
         answer = check_payload(data, "answer", self.settings)
         return await self._ask(Letter("submit", execution_id, uuid.uuid4().hex, step=step, data=answer))
 
+    async def send_event(
+        self,
+        name: str,
+        key: JsonValue = None,
+        data: JsonValue = None,
+        *,
+        execution_id: str | None = None,
+        event_id: str | None = None,
+    ) -> bool:
+        """Ask the engine to send an event, as ``WorkflowEngine.send_event``; True if a step has taken it.
+
+        Raises:
+            NotFoundError: No such execution.
+            ConflictError: That execution has ended or is about to, or keeps too many events.
+            ValidationError: An argument is wrong; nothing was asked.
+        """
+        name, event_id = check_event(name, event_id)
+        letter = Letter(
+            "send",
+            "" if execution_id is None else check_id(execution_id),
+            uuid.uuid4().hex,
+            name=name,
+            key=check_payload(key, "key", self.settings),
+            data=check_payload(data, "data", self.settings),
+            event_id=event_id,
+        )
+        if letter.execution_id and await self._reader.get(letter.execution_id) is None:
+            raise NotFoundError("execution", letter.execution_id)
+        return await self._send(letter)
+
     async def register_workflow(self, workflow: Source) -> WorkflowVersion:
         """Ask the engine to register a workflow under its id, and return its version.
 
@@ -313,9 +344,7 @@ class Client(ScheduleVerbs):
             other = ", or not run this execution" if letter.execution_id else ""
             other = ", or not run all executions" if letter.where is not None else other
             why = f"the engine of process {pid or '?'} has not answered; it may be busy{other}"
-        nobody = "a workflow" if letter.where is None else "many executions"
-        what = repr(letter.execution_id) if letter.execution_id else nobody
-        message = f"{why}; the command to {letter.verb} {what} waits in {self._inbox.folder}"
+        message = f"{why}; the command to {_asked(letter)} waits in {self._inbox.folder}"
         return UnavailableError(message, self._reader.path, pid)
 
 
@@ -346,6 +375,13 @@ class _ScheduleLetters:
         if not await self._reader.schedules(schedule_id):
             raise NotFoundError("schedule", schedule_id)
         return await self._send(Letter(verb, schedule_id, request or uuid.uuid4().hex))
+
+
+def _asked(letter: Letter) -> str:
+    if letter.verb == "send":
+        return f"send event {letter.name!r}" + (f" to {letter.execution_id!r}" if letter.execution_id else "")
+    nobody = "a workflow" if letter.where is None else "many executions"
+    return f"{letter.verb} {repr(letter.execution_id) if letter.execution_id else nobody}"
 
 
 def _error(reply: Reply, letter: Letter, path: str) -> TreadleError:

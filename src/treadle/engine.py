@@ -17,6 +17,7 @@ from treadle.arguments import (
     check_answer,
     check_answer_value,
     check_duration,
+    check_event,
     check_id,
     check_input,
     check_keep,
@@ -524,6 +525,45 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         age = timedelta(milliseconds=check_age(older_than, "older_than"))
         keep = check_keep(dict.fromkeys(check_statuses(statuses) or TERMINAL, age), self.settings)
         return await self._driver.prune(keep, is_dry=dry_run)
+
+    async def send_event(
+        self,
+        name: str,
+        key: JsonValue = None,
+        data: JsonValue = None,
+        *,
+        execution_id: str | None = None,
+        event_id: str | None = None,
+    ) -> bool:
+        """Send an event to steps that wait for it; durable on return.
+
+        Args:
+            name: What ``event`` nodes and waits name.
+            key: Which of those of that name, as JSON: a step with a key takes only events of the same key, one
+                without takes any.
+            data: The output of an event node that takes it.
+            execution_id: To this execution only, which keeps it where no step waits for it yet. None: every execution
+                of the file that waits for it gets it, or else the first that comes to wait for it within
+                ``Settings.keep_events_ms``.
+            event_id: Names the event: sent again it changes nothing. None for a new one.
+
+        Returns:
+            True if a step has taken it; False if it is kept.
+
+        Raises:
+            NotFoundError: No such execution.
+            ConflictError: That execution has ended or is about to, or keeps ``Settings.max_kept_events`` already.
+            ValidationError: An argument is wrong.
+            StoreError: The log takes no work now; the event may be there all the same, so send it again with its id.
+        """
+        name, event_id = check_event(name, event_id)
+        return await self._driver.send(
+            "" if execution_id is None else check_id(execution_id),
+            name,
+            check_payload(key, "key", self.settings),
+            check_payload(data, "data", self.settings),
+            event_id or uuid.uuid4().hex,
+        )
 
 
 def run_sync(

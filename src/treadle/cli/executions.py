@@ -60,7 +60,7 @@ def list_executions(  # noqa: PLR0917 - typer turns each into an option by name
         if more is not None:
             note(f"there may be more than these {limit}; see them with --limit")
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def show(
@@ -79,7 +79,7 @@ def show(
         workflow = await client.state_manager.get_execution_workflow(execution_id)
         show_state(state, {node.id for node in workflow.nodes}, is_whole=is_whole)
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def history(execution_id: ExecutionId, db: Db = DEFAULT_DB, as_json: AsJson = False) -> None:  # noqa: FBT002 - an option
@@ -93,7 +93,7 @@ def history(execution_id: ExecutionId, db: Db = DEFAULT_DB, as_json: AsJson = Fa
             for event in events:
                 show_event(event, has_date=True)
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def pause(
@@ -115,7 +115,7 @@ def pause(
         in_flight = (await client.state_manager.get_execution_state(one)).in_flight
         say(f"paused; steps that still run: {in_flight}" if in_flight else "paused")
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def cancel(  # noqa: PLR0917 - as above
@@ -139,7 +139,7 @@ def cancel(  # noqa: PLR0917 - as above
         ends = f"cancelling; steps that still end: {state.in_flight}" if state.in_flight else "cancelling"
         say("cancelled" if state.status.is_terminal else ends)
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def terminate(
@@ -154,7 +154,7 @@ def terminate(
             await _say_it_ended(client, execution_id, "terminate")
         say("terminated")
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def retry(  # noqa: PLR0917 - as above
@@ -178,7 +178,7 @@ def retry(  # noqa: PLR0917 - as above
             await _say_it_ended(client, one, "retry")
         say("goes on")
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def fork(  # noqa: PLR0917 - typer gives options by name
@@ -195,7 +195,7 @@ def fork(  # noqa: PLR0917 - typer gives options by name
         given = read_inputs(None, inputs or [])
         say(await client.fork_execution(execution_id, step, given, workflow=workflow, fork_id=fork_id))
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def migrate(execution_id: ExecutionId, db: Db = DEFAULT_DB, workflow: OtherFile = None) -> None:
@@ -205,7 +205,7 @@ def migrate(execution_id: ExecutionId, db: Db = DEFAULT_DB, workflow: OtherFile 
         moved = await client.migrate_execution(execution_id, workflow)
         say("goes on with that version" if moved else "runs that version already")
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def cancel_step(
@@ -224,7 +224,7 @@ def cancel_step(
         note(f"nothing to cancel: step {step!r} is {status.value}")
         raise typer.Exit(HAD_ENDED)
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def submit(
@@ -250,7 +250,7 @@ def submit(
         note(f"not taken: step {step!r} waits for no answer, it is {status.value}")
         raise typer.Exit(HAD_ENDED)
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 def answer(
@@ -282,7 +282,8 @@ async def _say_it_ended(client: Client, execution_id: str, verb: str) -> None:
     raise typer.Exit(HAD_ENDED)
 
 
-def _with_client(db: Path, use: Callable[[Client], Awaitable[None]]) -> None:
+def with_client(db: Path, use: Callable[[Client], Awaitable[None]]) -> None:
+    """Do something with a client; with no engine to answer it, say that the command waits for one."""
     need_file(db)
 
     async def whole() -> None:

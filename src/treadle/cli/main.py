@@ -11,6 +11,7 @@ import typer
 from treadle import __version__, bridge
 from treadle.cli import (
     definitions,
+    events,
     executions,
     explaining,
     files,
@@ -57,6 +58,7 @@ app.command()(executions.migrate)
 app.command("cancel-step")(executions.cancel_step)
 app.command()(executions.submit)
 app.command()(executions.answer)
+app.command()(events.send)
 app.command("list")(executions.list_executions)
 app.command()(executions.show)
 app.command()(executions.history)

@@ -99,6 +99,8 @@ class Health(Struct, frozen=True):
         quarantined: Why, by id of each execution that was set aside because its log is damaged.
         unregistered: Names of actions that steps wait for because nothing is registered under them.
         unregistered_workflows: Ids of workflows that steps wait for, likewise.
+        dropped_events: Events that were sent to no execution in particular and removed since the opening, because
+            nobody took them in ``Settings.keep_events_ms``.
     """
 
     ok: bool
@@ -106,6 +108,7 @@ class Health(Struct, frozen=True):
     quarantined: dict[str, str] = {}
     unregistered: tuple[str, ...] = ()
     unregistered_workflows: tuple[str, ...] = ()
+    dropped_events: int = 0
 
 
 class Reads(Protocol):
@@ -291,6 +294,24 @@ class Driver(Reads, Protocol):
             NotFoundError: No such execution, or step.
             ConflictError: The step asks nothing (any more).
             ValidationError: The output breaks the node's schema; nothing changed.
+        """
+
+    async def send(self, execution_id: str, name: str, key: Raw, data: Raw, event_id: str) -> bool:
+        """Send an event; True if a step has taken it, False if it is kept. Durable on return.
+
+        Args:
+            execution_id: To which execution, which keeps it; ``""`` for all that wait for it now, or else the first
+                that will.
+            name: Of the event.
+            key: Checked JSON; null for none.
+            data: Checked JSON.
+            event_id: Names the event: one that was sent before changes nothing.
+
+        Raises:
+            NotFoundError: No such execution.
+            ConflictError: That execution has ended or is about to, or keeps too many events.
+            ValidationError: The key is too long.
+            StoreError: The log does not take work now.
         """
 
     async def wait(self, execution_id: str, *, until_ended: bool) -> ExecutionState:

@@ -14,6 +14,7 @@ from treadle.drivers.local import transfer
 from treadle.drivers.local.catalog import register
 from treadle.drivers.local.children import Children
 from treadle.drivers.local.clock import Clock
+from treadle.drivers.local.events import Events
 from treadle.drivers.local.explaining import explain_here
 from treadle.drivers.local.lines import Lines, existing
 from treadle.drivers.local.reads import LogReads
@@ -102,7 +103,8 @@ class LocalDriver(LogReads, Requests):
         self._lines = Lines(store, self._turns, settings, self._is_ours)
         self._children = Children(self, self.catalog, self._turns, settings)
         self._scheduler = Scheduler(store, self._plans, self, settings, self._clock)
-        self._turns.onlooker = _Onlooker(self._lines, self._children, self._scheduler)
+        self._events = Events(store, self._turns, settings, self._clock, self._is_ours)
+        self._turns.onlooker = _Onlooker(self._lines, self._children, self._scheduler, self._events)
         self._retention = Retention(
             store, self._turns.residents, settings, self._clock, keep or {}, doubt=self._turns.doubt
         )
@@ -125,6 +127,7 @@ class LocalDriver(LogReads, Requests):
             self._recovers_all = recover == "all"
             if recover != "none":
                 await self._recover(None if self._recovers_all else set(recover))
+            self._events.look_again()
             if self._recovers_all:
                 await self._scheduler.start()
             if self._remote is not None:
@@ -143,6 +146,7 @@ class LocalDriver(LogReads, Requests):
             if self._remote is not None:
                 await self._remote.stop()
             await self._scheduler.stop()
+            await self._events.stop()
             await self._children.stop()
             await self._lines.stop()
             await self._retention.stop()
@@ -158,8 +162,13 @@ class LocalDriver(LogReads, Requests):
         """Return whether it takes work, and starts what is due."""
         found = self._turns.health
         reason = found.reason or self._scheduler.failure
-        unregistered = self._children.unregistered
-        return msgspec.structs.replace(found, ok=not reason, reason=reason, unregistered_workflows=unregistered)
+        return msgspec.structs.replace(
+            found,
+            ok=not reason,
+            reason=reason,
+            unregistered_workflows=self._children.unregistered,
+            dropped_events=self._events.dropped,
+        )
 
     async def serves(self, execution_id: str) -> bool:
         """Tell whether commands of other processes to this execution (``""``: to none) are for this engine.
@@ -305,6 +314,7 @@ class LocalDriver(LogReads, Requests):
         self._feed.lapse()  # those who watch read it from the log
         if goes_on:
             await self._turns.residents.take_up(found.execution_id)
+        self._events.look_again()
         return found.execution_id
 
     async def prune(self, keep: Mapping[str, int], *, is_dry: bool) -> Sequence[str]:
@@ -349,11 +359,11 @@ class LocalDriver(LogReads, Requests):
 class _Onlooker:
     """Hands on what the turn loop tells."""
 
-    def __init__(self, lines: Lines, children: Children, scheduler: Scheduler) -> None:
+    def __init__(self, lines: Lines, children: Children, scheduler: Scheduler, events: Events) -> None:
         self._lines = lines
         self._children = children
         self._scheduler = scheduler
-        self.turned = children.turned
+        self._events = events
         self.command = children.command
 
     def ended(self, resident: Resident) -> None:
@@ -365,6 +375,12 @@ class _Onlooker:
         """Take note of an execution that was read from the log."""
         self._lines.note(resident)
         self._children.taken_up(resident)
+        self._events.turned(resident)
+
+    def turned(self, resident: Resident) -> None:
+        """Take note of an execution of which a turn was committed."""
+        self._children.turned(resident)
+        self._events.turned(resident)
 
 
 def _start_request(order: Order, now: int, *, queued: bool) -> StartRequested:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("treadle.engine")
 
 _T = TypeVar("_T")
+
+_ANSWER_SECONDS: Final = 1.0
+"""A command that takes longer while the engine closes waits for the next engine."""
 
 
 class Verbs(Protocol):
@@ -68,6 +71,9 @@ class Verbs(Protocol):
     async def answer(self, execution_id: str, step: str, answer: Answer, output: Raw | None, request: str = "") -> None:
         """Answer for a step whose attempts are spent."""
 
+    async def send(self, execution_id: str, name: str, key: Raw, data: Raw, event_id: str) -> bool:
+        """Send an event."""
+
     async def bulk(
         self, verb: BulkVerb, where: ExecutionFilter, *, reason: str = "", dry_run: bool = False, request: str = ""
     ) -> BulkResult:
@@ -97,6 +103,7 @@ class RemoteCommands:
         # A thread of its own: the folder may be slow, and the loop's default threads may all be taken by actions.
         self._thread = ThreadPoolExecutor(1, "treadle-inbox")
         self._task: asyncio.Task[None] | None = None
+        self._current: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Carry out what waits, then go on looking in the background."""
@@ -105,11 +112,19 @@ class RemoteCommands:
         self._task = asyncio.create_task(self._run(), name="treadle-inbox")
 
     async def stop(self) -> None:
-        """Look no more. Safe before ``start`` and twice."""
+        """Look no more; a command that is being carried out is answered first. Safe before ``start`` and twice."""
         task, self._task = self._task, None
+        current, self._current = self._current, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+        if current is not None:
+            # Its effect may be why the engine closes: whoever asked shall hear of it, unless the log fails just now.
+            await asyncio.wait([current], timeout=_ANSWER_SECONDS)
+            current.cancel()
+            await asyncio.wait([current])
+            if not current.cancelled():
+                current.exception()
         self._thread.shutdown(wait=False)
 
     async def _run(self) -> None:
@@ -124,9 +139,13 @@ class RemoteCommands:
 
     async def _look(self) -> None:
         for name in await self._on_thread(self._inbox.names):
-            reply = await self._reply(name)
-            if reply is not None:
-                await self._on_thread(partial(self._inbox.answer, name, reply))
+            self._current = asyncio.create_task(self._obey(name), name="treadle-command")
+            await asyncio.shield(self._current)
+
+    async def _obey(self, name: str) -> None:
+        reply = await self._reply(name)
+        if reply is not None:
+            await self._on_thread(partial(self._inbox.answer, name, reply))
 
     async def _reply(self, name: str) -> Reply | None:
         """Return the answer to a command; None for one that is not for this engine."""
@@ -182,12 +201,16 @@ class RemoteCommands:
             case "fork":
                 return bool(await self._verbs.fork(self._fork(letter)))
             case "submit":
-                data = self._payload(letter.data)
+                data = self._value(letter.data)
                 return await self._verbs.submit(letter.execution_id, letter.step, data, letter.request)
             case "answer":
-                output = self._payload(letter.data) if letter.answer is Answer.OUTPUT else None
+                output = self._value(letter.data) if letter.answer is Answer.OUTPUT else None
                 await self._verbs.answer(letter.execution_id, letter.step, letter.answer, output, letter.request)
                 return True
+            case "send":
+                key, data = self._value(letter.key), self._value(letter.data)
+                event_id = letter.event_id or letter.request
+                return await self._verbs.send(letter.execution_id, letter.name, key, data, event_id)
             case _:
                 return await carry_out(self._verbs.schedules, letter)
 
@@ -200,14 +223,14 @@ class RemoteCommands:
             workflow=None if bytes(letter.data) == b"null" else _workflow(letter.data),
         )
 
-    def _payload(self, data: Raw) -> Raw:
-        return encode_payload(decode_payload(self._checked({"answer": data}))["answer"], self._settings)
-
     def _checked(self, inputs: dict[str, Raw]) -> Raw:
         try:
             return encode_payload({name: decode_payload(value) for name, value in inputs.items()}, self._settings)
         except (PayloadError, ValueError, RecursionError) as error:
             raise ValidationError(f"input: {error}") from error
+
+    def _value(self, given: Raw) -> Raw:
+        return encode_payload(decode_payload(self._checked({"value": given}))["value"], self._settings)
 
     async def _on_thread(self, function: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from treadle.drivers.local import bulk
 from treadle.drivers.local.answers import check_answer, check_submitted, no_question
 from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, ValidationError
-from treadle.machine import migration_problems
+from treadle.machine import key_text, migration_problems
 from treadle.machine.inputs import (
     AnswerGiven,
     CancelExecutionRequested,
@@ -25,6 +25,7 @@ from treadle.values import PayloadError, decode_payload, encode_payload
 if TYPE_CHECKING:
     from msgspec import Raw
 
+    from treadle.drivers.local.events import Events
     from treadle.drivers.local.lines import Lines
     from treadle.drivers.local.recovery import Plans
     from treadle.drivers.local.resident import Resident
@@ -45,6 +46,7 @@ class Requests:
     _plans: Plans
     _turns: TurnLoop
     _settings: Settings
+    _events: Events
 
     async def _resident(self, execution_id: str) -> Resident:
         self._turns.check_lives()
@@ -80,6 +82,13 @@ class Requests:
         asked = AnswerGiven(step=step, answer=answer, output=output, request=request, at=resident.now_ms())
         if not await self._turns.ask(resident, asked):
             raise no_question(resident, step)
+
+    async def send(self, execution_id: str, name: str, key: Raw, data: Raw, event_id: str) -> bool:
+        """Send an event, to one execution or (``""``) to whoever waits for it."""
+        compared = key_text(decode_payload(key))
+        if not execution_id:
+            return await self._events.send(name, compared, data, event_id)
+        return await self._events.send_to(await self._resident(execution_id), name, compared, data, event_id)
 
     async def cancel(self, execution_id: str, reason: str, request: str = "", *, at_once: bool = False) -> bool:
         """Begin to cancel, or (``at_once``) end without waiting for what runs."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from treadle.machine import snapshot
+from treadle.machine import Heard, heard, snapshot
 from treadle.model import ExecutionStatus
-from treadle.store.protocol import IndexRow
+from treadle.store.protocol import Awaited, IndexRow
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from treadle.machine.inputs import AnyInput
     from treadle.model import ExecutionState
 
+_NOTHING: Final[frozenset[Heard]] = frozenset()
 
 Arrived: TypeAlias = "tuple[AnyInput, asyncio.Future[bool] | None]"
 """What arrived, and who waits for its verdict."""
@@ -41,6 +42,8 @@ class Resident:
         state: What its committed and about-to-be-committed events add up to.
         sequence: Number of its last turn in the log.
         definition: Canonical bytes of the definition until the first turn is committed, then None.
+        awaited: Events for which it waits, as the log has it once its last turn is there.
+        newly_awaited: Those for which a step has begun to wait in the turn that is about to be committed.
         arrived: Inputs not yet fed to the machine, each with the future of who waits for its verdict.
         waiters: Who waits for it to rest (False) or to end (True).
     """
@@ -49,11 +52,13 @@ class Resident:
         "_clock",
         "_shift",
         "arrived",
+        "awaited",
         "conflicts",
         "definition",
         "id",
         "indexed",
         "is_set_aside",
+        "newly_awaited",
         "sequence",
         "state",
         "waiters",
@@ -67,12 +72,19 @@ class Resident:
         self.conflicts = 0
         self._clock = clock
         self._shift = max(clock.wall_ms(), state.last_at) - clock.now_ms()
-        self.state = state
-        self.sequence = sequence
         self.definition = definition
-        self.indexed: ExecutionStatus | None = state.status if sequence else None
+        self.take(state, sequence)
+        self.newly_awaited: frozenset[Heard] = _NOTHING  # what waits for what was looked at when it was committed
         self.arrived: list[Arrived] = []
         self.waiters: dict[asyncio.Future[ExecutionState], bool] = {}
+
+    def take(self, state: State, sequence: int) -> None:
+        """Take what the log says, up to a turn."""
+        self.state = state
+        self.sequence = sequence
+        self.indexed: ExecutionStatus | None = state.status if sequence else None
+        self.awaited: frozenset[Heard] = heard(state) if state.listening else _NOTHING
+        self.newly_awaited = self.awaited  # nobody was told of a commit that was in doubt
 
     def now_ms(self) -> int:
         """Return its time, in milliseconds since the epoch."""
@@ -109,6 +121,14 @@ class Resident:
             tags=state.tags,
             key=state.key,
         )
+
+    def awaits(self) -> tuple[Awaited, ...] | None:
+        """Return the events for which it waits if this turn changes that."""
+        now = heard(self.state) if self.state.listening else _NOTHING
+        if now == self.awaited:
+            return None
+        self.awaited = now
+        return tuple(Awaited(*one) for one in now)
 
     @property
     def rests(self) -> bool:

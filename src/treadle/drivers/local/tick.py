@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from treadle.drivers.local.resident import Resident
-from treadle.machine import RunStep, Turn, advance, encode_events, large_values, start
+from treadle.machine import RunStep, Turn, advance, encode_events, large_values, newly_heard, received, start
 from treadle.store.protocol import Answer, StoredTurn
 from treadle.store.protocol import Turn as Row
 
@@ -136,6 +136,9 @@ class Tick:
 
 def _row(resident: Resident, turn: Turn) -> Row:
     events = encode_events(turn.events)
+    hears = resident.state.plan.hears_events or bool(resident.awaited)  # it may have been migrated from one that did
+    if hears:
+        resident.newly_awaited = newly_heard(turn)
     return Row(
         execution_id=resident.id,
         sequence=resident.sequence + 1,
@@ -144,4 +147,6 @@ def _row(resident: Resident, turn: Turn) -> Row:
         index=resident.index_row(),
         definition=resident.definition,
         large=large_values(turn.events, events, resident.state.plan.limits.inline_payload_bytes),
+        awaits=resident.awaits() if hears else None,
+        takes=received(turn) if hears else (),
     )

@@ -18,7 +18,7 @@ from treadle.machine import State, compile, decode_events, fold, large_values  #
 from treadle.machine.events import ExecutionMigrated
 from treadle.model import JsonValue, decode_workflow, definition_hash, encode_workflow
 from treadle.store.chain import first_link, link
-from treadle.store.protocol import Answer
+from treadle.store.protocol import Answer, Awaited
 from treadle.store.protocol import Turn as Row
 
 if TYPE_CHECKING:
@@ -257,6 +257,7 @@ class Imports:
         assert index is not None  # of a new one there always is a row
         index = msgspec.structs.replace(index, definition_hash=found.definition_hash)  # of the one that it began with
         limit = self._settings.inline_payload_bytes
+        awaits = tuple(Awaited(*one) for one in resident.awaited) or None
         return [
             Row(
                 execution_id=found.execution_id,
@@ -266,6 +267,7 @@ class Imports:
                 index=index if number == 1 else None,
                 definition=found.document if number == 1 else None,
                 large=large_values(decode_events(events), events, limit),
+                awaits=awaits if number == len(found.turns) else None,
             )
             for number, (events, count) in enumerate(found.turns, 1)
         ]

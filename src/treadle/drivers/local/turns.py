@@ -266,6 +266,11 @@ class TurnLoop:
         self.put(resident, request, verdict)
         return await verdict
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Tell whether the log has to be read again before more is written."""
+        return self._doubt is not None or bool(self._failure)
+
     def doubt(self, error: StoreError) -> None:
         """Read the log again before more is written: something else than a turn could not be."""
         self._doubt = error
@@ -450,9 +455,9 @@ class TurnLoop:
             self._set_aside(resident, error)
             return
         if found is None:
-            resident.state, resident.sequence, resident.indexed = State(resident.state.plan), 0, None
+            resident.take(State(resident.state.plan), 0)
             return
-        resident.state, resident.sequence, resident.indexed = found.state, found.sequence, found.state.status
+        resident.take(found.state, found.sequence)
         self._go_on(resident)
 
     def _give_up(self, resident: Resident, error: Exception, *, slots: int = 0) -> None:
