@@ -113,7 +113,34 @@ WIDE: dict[str, Any] = {
 }
 """A map of many items."""
 
-WORKFLOWS = {"crash": WORKFLOW, "family": FAMILY, "wide": WIDE}
+
+MAIL: dict[str, Any] = {
+    "id": "mail",
+    "nodes": [
+        node("start"),
+        {"id": "early", "type": "event", "event": "early", "key": "${execution.id}"},
+        {
+            "id": "ticks",
+            "type": "loop",
+            "until": "index == 1",
+            "body": {"nodes": [{"id": "tick", "type": "event", "event": "tick", "key": {"of": "${execution.id}"}}]},
+        },
+        {"id": "all", "type": "event", "event": "all", "buffer": False},
+        {"id": "own", "type": "wait", "any_of": [{"duration": "1h"}, {"event": "own"}]},
+        node("end"),
+    ],
+    "connections": [
+        {"source": "start", "target": "early"},
+        {"source": "early", "target": "ticks"},
+        {"source": "ticks", "target": "all"},
+        {"source": "all", "target": "own"},
+        {"source": "own", "target": "end"},
+    ],
+    "output": {"early": "${early}", "ticks": "${ticks}", "all": "${all}", "own": "${own}"},
+}
+"""Events that come early or late, for one and for all who wait, kept by the file and by the execution."""
+
+WORKFLOWS = {"crash": WORKFLOW, "family": FAMILY, "mail": MAIL, "wide": WIDE}
 
 
 class Ledger:
@@ -183,8 +210,11 @@ async def run(job: dict[str, Any]) -> None:
     settings = Settings(store_retry_ms=1)
     async with WorkflowEngine(3, store, [actions(ledger)], workflows=[MEMBER], settings=settings) as engine:
         workflow = WORKFLOWS[job.get("workflow", "crash")]
-        ended = [one(engine, workflow, f"e{number}", ledger) for number in range(job["executions"])]
-        states = await asyncio.gather(*ended)
+        names = [f"e{number}" for number in range(job["executions"])]
+        sends = [send(engine, names, ledger)] if workflow is MAIL else []
+        states, *_ = await asyncio.gather(
+            asyncio.gather(*(one(engine, workflow, name, ledger) for name in names)), *sends
+        )
     if "result" in job:
         Path(job["result"]).write_bytes(msgspec.json.encode(states))
 
@@ -195,6 +225,30 @@ async def one(engine: WorkflowEngine, workflow: dict[str, Any], name: str, ledge
     async for event in engine.state_manager.watch(name):
         ledger.write("shown", name, event.cursor, event.kind, event.step)
     return await engine.wait(name)
+
+
+async def send(engine: WorkflowEngine, names: list[str], ledger: Ledger) -> None:
+    """Send what the executions wait for; again what an earlier process has sent, under the same ids."""
+
+    async def sent(event: str, key: Any, event_id: str, to: str | None = None) -> None:
+        await engine.send_event(event, key, event, execution_id=to, event_id=event_id)
+        ledger.write("sent", event_id)
+
+    for name in names:
+        await sent("early", name, f"{name}-early")
+        await sent("tick", {"of": name}, f"{name}-tick1")
+        await sent("tick", {"of": name}, f"{name}-tick2")
+        await reached(engine, name, "ExecutionCreated")
+        await sent("own", None, f"{name}-own", to=name)
+    for name in names:
+        await reached(engine, name, "EventAwaited", "all")
+    await sent("all", 7, "all")
+
+
+async def reached(engine: WorkflowEngine, name: str, kind: str, step: str = "") -> None:
+    async for event in engine.watch(after=0):
+        if (event.execution_id, event.kind, event.step) == (name, kind, step):
+            return
 
 
 def serve() -> None:

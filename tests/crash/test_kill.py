@@ -251,6 +251,40 @@ def test_killed_in_the_middle_of_a_thousand_items_only_those_in_flight_run_again
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_append_every_event_reaches_whom_it_was_for_once(
+    tmp_path: Path, zygote: Zygote, when: str
+) -> None:
+    """Also where the process that is killed had sent it, and the next one sends it again under its id."""
+    calm = Trial(tmp_path / "calm", 2, "mail")
+    expected = calm.finish(zygote)
+    assert [state["output"]["all"] for state in expected] == ["all", "all"]
+    check_mail(calm)
+    for number in range(1, 200):
+        trial = Trial(tmp_path / str(number), 2, "mail")
+        code = zygote.run(trial.job(kill=[when, number]))
+        if code == 0:
+            break
+        assert code == KILLED, number
+        trial.note_kill()
+        assert trial.finish(zygote) == expected, number
+        check_mail(trial)
+        shutil.rmtree(trial.folder)
+    assert number > 15, "there are more appends than that"
+
+
+def check_mail(trial: Trial) -> None:
+    """Each execution has taken each of its events once, and nothing of what was sent is left over."""
+    for name, events in trial.log().items():
+        taken = Counter(event.event_id for event in events if isinstance(event, e.EventReceived))
+        assert taken == Counter([*(f"{name}-{one}" for one in ("early", "tick1", "tick2", "own")), "all"])
+    with contextlib.closing(connect_for_reading(str(trial.folder / "log.db"))) as file:
+        left = file.execute("select (select count(*) from listeners), (select count(*) from addressees)").fetchone()
+        assert left == (0, 0)
+        assert file.execute("select count(*), sum(is_taken) from mail").fetchone() == (7, 7)
+
+
+@pytest.mark.slow
 def test_killed_at_each_append_in_turn_an_execution_still_ends(tmp_path: Path, zygote: Zygote) -> None:
     """Each process takes up what was cut off (one append), starts it again (one more), and gets one append further."""
     trial = Trial(tmp_path / "slow", 1)

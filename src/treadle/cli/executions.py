@@ -273,7 +273,7 @@ def answer(
             raise typer.Exit(HAD_ENDED) from None
         say("answered")
 
-    _with_client(db, whole)
+    with_client(db, whole)
 
 
 async def _say_it_ended(client: Client, execution_id: str, verb: str) -> None:
