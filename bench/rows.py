@@ -13,6 +13,7 @@ from bench.graphs import SkippedError, chain, fan, mapped, recorded_graphs
 from bench.imports import start_times
 from bench.measure import Spread, play, spread
 from bench.schedules import play_schedules
+from bench.waiting import play_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +127,12 @@ def _schedule_figures(folder: Path, rounds: int, is_tiny: bool) -> dict[str, Spr
     }
 
 
+def _waiting_figures(folder: Path, rounds: int, is_tiny: bool) -> dict[str, Spread]:  # noqa: FBT001 - as above
+    size, idle = (40, 10) if is_tiny else (10_000, 1_000)
+    played = play_waiting(folder, count=rounds, size=size, idle=idle)
+    return {name: spread(one[name] for one in played) for name in played[0]}
+
+
 def _import_figures(folder: Path, rounds: int, is_tiny: bool) -> dict[str, Spread]:  # noqa: ARG001, FBT001 - as above
     times = [start_times(1 if is_tiny else 5) for _ in range(rounds + 1)][1:]
     return {
@@ -178,6 +185,17 @@ ROWS: Final = (
             Goal("of_plain", "of the speed of plain starts", 0.3, is_floor=True),
         ),
         figures=_schedule_figures,
+    ),
+    Row(
+        "waiting",
+        "10,000 executions that wait for a time or an event, beyond the 1,000 kept in memory",
+        None,
+        (
+            Goal("away_bytes", "bytes of the process for each", 2_048.0),
+            Goal("more_tasks", "tasks for all of them", 0.0),
+            Goal("more_threads", "threads for all of them", 0.0),
+        ),
+        figures=_waiting_figures,
     ),
     Row(
         "import",

@@ -83,6 +83,14 @@ def _detail(result: Result) -> str:
             f"{_text(figures['schedule_per_s'])} starts/s at {_text(figures['schedule_us'])} us of CPU; "
             f"{_text(figures['of_plain'])} of the speed of plain starts, {_text(figures['plain_per_s'])}/s"
         )
+    if "away_bytes" in figures:
+        return (
+            f"{result.title}: {_text(figures['away_bytes'])} bytes of the process each "
+            f"({_text(figures['away_heap_bytes'])} of Python's heap), {figures['more_tasks'].high:.0f} tasks and "
+            f"{figures['more_threads'].high:.0f} threads for all; {_text(figures['kept_heap_bytes'])} bytes of heap "
+            f"for one that is kept in memory; {_text(figures['start_per_s'])} starts/s, "
+            f"{_text(figures['send_per_s'])} events/s to those that left it"
+        )
     if not result.steps:
         return (
             f"{_text(figures['import_ms'])} ms for `import treadle`, {_text(figures['engine_ms'])} ms for "

@@ -145,6 +145,17 @@ def test_the_row_of_schedules_starts_each_once_and_stands_beside_plain_starts(tm
     assert sorted(name for (name,) in found) == sorted(f"s{number}/2030-01-01T09:00:00Z" for number in range(30))
 
 
+def test_the_row_of_waiting_executions_counts_what_they_hold_and_wakes_them(tmp_path: Path) -> None:
+    (row,) = choose_rows(["waiting"])
+    result = measure(row, tmp_path, rounds=1, is_tiny=True)
+    assert {goal.figure for goal in row.goals} <= set(result.figures)
+    assert (result.figures["more_tasks"].high, result.figures["more_threads"].high) == (0, 0)
+    assert result.figures["kept_heap_bytes"].median > result.figures["away_heap_bytes"].median
+    assert result.figures["send_per_s"].low > 0
+    assert row.title in details([result])
+    assert (result.steps, table([result]), list(tmp_path.iterdir())) == (0, "", [])
+
+
 @pytest.mark.usefixtures("recordings")
 def test_recorded_graphs_are_read_smallest_first() -> None:
     (real,) = recorded_graphs(are_derived=False)
