@@ -220,6 +220,18 @@ async def test_a_node_that_drops_early_events_takes_only_what_comes_while_it_wai
         assert (await engine.run_workflow(PAID, {"order": 7})).output == "early"
 
 
+async def test_a_kept_event_passes_by_the_step_that_drops_it_and_reaches_the_one_beside_it(opened: Any) -> None:
+    both = {"id": "both", "nodes": [event("drops", buffer=False), event("takes")]}
+    async with asyncio.timeout(30), opened() as engine:
+        assert await engine.send_event("paid", data="early") is False
+        name = await engine.start_workflow(both)
+        await happened(engine, name, "EventReceived")
+        steps = (await engine.get_execution_state(name)).steps
+        assert (steps["takes"].output, steps["drops"].status.value) == ("early", "WAITING")
+        assert await engine.send_event("paid", data="now") is True
+        assert (await engine.wait(name)).output == {"drops": "now", "takes": "early"}
+
+
 # -- timeouts and timers
 
 
@@ -536,6 +548,25 @@ async def test_an_event_that_who_waited_no_longer_takes_is_for_the_next_also_whe
         assert await sending is False
         assert store.fails == store.doubts == ""
         assert (await engine.run_workflow(PAID, {"order": 7})).output == "x"
+
+
+async def test_who_comes_to_wait_while_others_are_still_asked_gets_what_they_do_not_take() -> None:
+    store = Shaky()
+    async with asyncio.timeout(20), WorkflowEngine(store=store, settings=SOON) as engine:
+        await waiting(engine, PAID, 7, "one")
+        store.holds = "post"
+        sending = asyncio.create_task(engine.send_event("paid", 7, "x"))
+        await store.entered.wait()
+        store.gate.set()
+        store.gate, store.entered, store.holds = asyncio.Event(), asyncio.Event(), "settle"
+        assert await engine.send_event("paid", 7, "first", execution_id="one") is True
+        await store.entered.wait()
+        await waiting(engine, PAID, 7, "next")
+        for _ in range(50):  # it looks, and the event is not settled yet
+            await asyncio.sleep(0)
+        store.gate.set()
+        assert await sending is False
+        assert (await engine.wait("next")).output == "x"
 
 
 async def test_an_execution_that_was_set_aside_is_passed_over() -> None:
