@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         expression,
         load_workflow,
         load_workflows,
+        node_limit,
         read_json,
         retry_policy,
         to_document,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         UnavailableError,
         ValidationError,
     )
+    from treadle.limits import Limit
     from treadle.model import (
         Answer,
         BulkResult,
@@ -80,6 +82,7 @@ _HOMES = {
         "expression",
         "load_workflow",
         "load_workflows",
+        "node_limit",
         "read_json",
         "retry_policy",
         "to_document",
@@ -104,6 +107,7 @@ _HOMES = {
         "UnavailableError",
         "ValidationError",
     ),
+    "treadle.limits": ("Limit",),
     "treadle.model": (
         "Answer",
         "CompensationState",
@@ -153,6 +157,7 @@ __all__ = [
     "Finding",
     "HistoryEvent",
     "ItemCounts",
+    "Limit",
     "Node",
     "NotFoundError",
     "OnConflict",
@@ -189,6 +194,7 @@ __all__ = [
     "find_node",
     "load_workflow",
     "load_workflows",
+    "node_limit",
     "node_path",
     "parse_duration",
     "read_json",

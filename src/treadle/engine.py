@@ -39,6 +39,7 @@ from treadle.definition import load_workflow, load_workflows, to_document
 from treadle.drivers.local import LocalDriver
 from treadle.drivers.protocol import Fork, Order
 from treadle.errors import TreadleError, ValidationError
+from treadle.limits import check_limits
 from treadle.model import WorkflowRef, WorkflowVersion, definition_hash
 from treadle.scheduling import ScheduleVerbs
 from treadle.secrets import as_provider
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from treadle.definition import Source
     from treadle.drivers.protocol import Driver, Health, Schedules
+    from treadle.limits import Limit
     from treadle.model import Answer, BulkResult, ExecutionFilter, ExecutionState, JsonValue
     from treadle.scheduling import Startable
     from treadle.secrets import Secrets
@@ -85,6 +87,9 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             ``FileSecrets(path)``, a dict, a function of the name (sync or async), an object with such a ``get``, or a
             list of these, of which the first that knows a name counts.
         settings: Limits; None for those of the environment.
+        limits: How many steps may run at a time, and how many may start in a time: by ``service``, by
+            ``service.action``, by ``workflow:ID``, or by a name of ``limits`` in definitions, whose numbers these
+            replace. A number is a concurrency; ``Limit`` has rates too.
         driver: Runs the executions instead of the local driver.
 
     Raises:
@@ -103,6 +108,7 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         keep: Duration | Mapping[str, Duration | None] | None = None,
         secrets: Secrets | None = None,
         settings: Settings | None = None,
+        limits: Mapping[str, int | Limit] | None = None,
         driver: Driver | None = None,
     ) -> None:
         self.max_concurrent_steps = check_number(max_concurrent_steps, "max_concurrent_steps", least=1)
@@ -114,6 +120,7 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             timedelta(milliseconds=self.settings.grace_ms) if grace is None else check_duration(grace, "grace")
         )
         provider, kept = as_provider(secrets), check_keep(keep, self.settings)
+        own_limits = check_limits(limits)
         self._driver: Driver = driver or LocalDriver(
             _store(store),
             self.actions,
@@ -121,6 +128,7 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             settings=self.settings,
             keep=kept,
             secrets=provider,
+            limits=own_limits,
         )
         self._closing: asyncio.Future[None] | None = None
         super().__init__(self._driver)

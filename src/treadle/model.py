@@ -201,6 +201,24 @@ class Join(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
     count: int = 0
 
 
+class NodeLimit(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """A limit that steps of a node hold while they run.
+
+    Attributes:
+        name: Whatever holds a limit of that name shares it.
+        key: Text with ``${expression}``, or any JSON value: one limit for each value of it; None for one for all.
+        concurrency: Steps that run at a time; None for what the engine says, or for any number.
+        rate: Steps that start within any time of ``per_ms``; None as above.
+        per_ms: That time.
+    """
+
+    name: str
+    key: JsonValue = None
+    concurrency: int | None = None
+    rate: int | None = None
+    per_ms: int = 1_000
+
+
 class Timer(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """What ends a wait; one of the three.
 
@@ -285,6 +303,10 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
         timeout_ms: Bound of one attempt, in real time; of an input, how long it waits for its answer, on the
             execution's clock; None for none.
         total_timeout_ms: Bound of all attempts and waits on the execution's clock, from the first start.
+        queue_timeout_ms: Bound of how long a ready step waits for its slot, on the execution's clock; None for none.
+        heartbeat_timeout_ms: Bound of how long an attempt may be silent (``context.heartbeat()``), in real time; None
+            for none.
+        limits: What its steps hold while they run, besides the slots.
         retry: What follows a failure.
         max_interruptions: How many attempts may be cut off by a crash or a shutdown before the step fails.
         on_interrupted: What follows an attempt that was cut off.
@@ -338,6 +360,9 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
     join: Join = Join()
     timeout_ms: int | None = None
     total_timeout_ms: int | None = None
+    queue_timeout_ms: int | None = None
+    heartbeat_timeout_ms: int | None = None
+    limits: tuple[NodeLimit, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     max_interruptions: int = 10
     on_interrupted: OnInterrupted = OnInterrupted.RETRY
@@ -581,7 +606,8 @@ class StepError(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why a step or an execution failed.
 
     Attributes:
-        type: Class name of the error, or one of ``StepTimeout``, ``StepInterrupted``, ``ExecutionTimeout``.
+        type: Class name of the error, or one of ``StepTimeout``, ``QueueTimeout``, ``HeartbeatTimeout``,
+            ``StepInterrupted``, ``ExecutionTimeout``.
         message: What it said, bounded in length.
         attempt: Attempt that failed; 0 where no attempt is at fault.
         step: Key of the step in ``ExecutionState.steps``; ``""`` where no step is at fault.

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = "treadle"
 """In a row: the public names, ``import treadle`` and ``from treadle import Name``, and nothing behind them."""
 
-BASE = ("errors", "model", "settings", "durations", "paths", "values", "schemas", "expressions", "signatures")
+BASE = ("errors", "model", "settings", "durations", "limits", "paths", "values", "schemas", "expressions", "signatures")
 """Each may import those on its left; for type checking only (an error that holds a ``Problem``) all of them."""
 
 ALLOWED: dict[str, set[str]] = {

@@ -21,7 +21,7 @@ from treadle.definition.graph_builder import GraphBuilder
 from treadle.definition.handles import NodeHandle, OutputReference, Reference, expression
 from treadle.definition.known import Actions
 from treadle.definition.mermaid import to_mermaid
-from treadle.definition.options import retry_policy
+from treadle.definition.options import node_limit, retry_policy
 from treadle.definition.remedies import compensation, fallback
 from treadle.definition.schema import definition_schema
 from treadle.definition.writing import to_document
@@ -46,6 +46,7 @@ __all__ = [
     "format_duration",
     "load_workflow",
     "load_workflows",
+    "node_limit",
     "parse_duration",
     "read_document",
     "read_json",

@@ -15,7 +15,7 @@ from treadle.definition.problems import quoted
 from treadle.durations import parse_duration, parse_time
 from treadle.errors import ExpressionError, ValidationError
 from treadle.expressions import is_always_text, translate_condition
-from treadle.model import FORMAT_VERSION, ExecutionStatus, Join, JoinKind, Timer
+from treadle.model import FORMAT_VERSION, ExecutionStatus, Join, JoinKind, NodeLimit, Timer
 from treadle.values import kind_of
 
 if TYPE_CHECKING:
@@ -362,6 +362,57 @@ _TIMER_READERS: Final[dict[str, Reader]] = {
     "until": read_time,
     "event": read_name,
     "key": read_anything,
+}
+
+
+def read_limits(value: JsonValue, spot: Spot) -> tuple[NodeLimit, ...] | Unread:
+    """Take a list of limits, each with a name."""
+    if not isinstance(value, list):
+        return spot.wrong_type("a list of limits, each with a name", value)
+    read = [_read_limit(one, spot.below(place)) for place, one in enumerate(value)]
+    limits = tuple(one for one in read if isinstance(one, NodeLimit))
+    names: set[str] = set()
+    for place, one in enumerate(limits if len(limits) == len(read) else ()):
+        if one.name in names:
+            return spot.error("conflict", f"the limit {quoted(one.name)} is there twice", place, "name")
+        names.add(one.name)
+    return limits if len(limits) == len(read) else UNREAD
+
+
+def _read_limit(value: JsonValue, spot: Spot) -> NodeLimit | Unread:
+    if not isinstance(value, dict):
+        return spot.wrong_type("an object with a name, and concurrency or rate", value)
+    for key in value:
+        if key not in _LIMIT_READERS:
+            unknown_key(spot, key, _LIMIT_READERS)
+    given = {
+        key: _LIMIT_READERS[key](one, spot.below(key))
+        for key, one in value.items()
+        if key in _LIMIT_READERS and one is not None
+    }
+    if "name" not in given:
+        return spot.error("missing_key", 'the key "name" is missing: whatever holds a limit of that name shares it')
+    if "per" in given and "rate" not in given:
+        return spot.error("missing_key", '"per" is the time of a "rate", and there is none', "per", on_key=True)
+    if UNREAD in given.values():
+        return UNREAD
+    if "per" in given:
+        given["per_ms"] = given.pop("per")
+    return NodeLimit(**given)
+
+
+def read_time_span(value: JsonValue, spot: Spot) -> int | Unread:
+    """Take a duration that is not 0."""
+    milliseconds = read_duration(value, spot)
+    return milliseconds or spot.error("bad_duration", "must be longer than 0")
+
+
+_LIMIT_READERS: Final[dict[str, Reader]] = {
+    "name": read_name,
+    "key": read_anything,
+    "concurrency": count(1),
+    "rate": count(1),
+    "per": read_time_span,
 }
 
 

@@ -31,6 +31,7 @@ from treadle.definition.fields import (
     read_items,
     read_join,
     read_label,
+    read_limits,
     read_mapping,
     read_name,
     read_names,
@@ -125,6 +126,23 @@ def _one_of(kind: type[Enum]) -> Schema:
     return {"enum": [one.value for one in kind]}
 
 
+_LIMITS: Final[Schema] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": _NAME,
+            "key": _SOMETHING,
+            "concurrency": _whole(1),
+            "rate": _whole(1),
+            "per": _DURATION,
+        },
+        "required": ["name"],
+        "dependentRequired": {"per": ["rate"]},
+        "additionalProperties": False,
+    },
+}
+
 # Tables
 
 RETRY_KEYS: Final = table(
@@ -172,6 +190,27 @@ _TIMEOUT_FIELD: Final = Field(
     key="timeout",
 )
 
+_QUEUE_FIELD: Final = Field(
+    "queue_timeout_ms",
+    read_bound,
+    _DURATION,
+    "Bound of how long a ready step waits for its slot, on the execution's clock; 0 for none.",
+    key="queue_timeout",
+)
+_HEARTBEAT_FIELD: Final = Field(
+    "heartbeat_timeout_ms",
+    read_bound,
+    _DURATION,
+    "Bound of how long an attempt may give no heartbeat, in real time; 0 for none.",
+    key="heartbeat_timeout",
+)
+_LIMITS_FIELD: Final = Field(
+    "limits",
+    read_limits,
+    _LIMITS,
+    "What its steps hold while they run: a `concurrency`, or a `rate` in `per`, by `name` and each value of `key`.",
+)
+
 _ON_FAILURE_FIELD: Final = Field(
     "on_failure",
     choice(OnFailure),
@@ -197,7 +236,7 @@ _COMPENSATE_FIELD: Final = Field(
 )
 FALLBACK_KEYS: Final = table(*_CALL_FIELDS, _COMPENSATE_FIELD)
 
-DEFAULTS_KEYS: Final = table(_TIMEOUT_FIELD, _RETRY_FIELD)
+DEFAULTS_KEYS: Final = table(_TIMEOUT_FIELD, _RETRY_FIELD, _QUEUE_FIELD, _HEARTBEAT_FIELD, _LIMITS_FIELD)
 """Of ``defaults``, which hold for action nodes."""
 
 CONFIG_KEYS: Final = table(
@@ -222,6 +261,9 @@ CONFIG_KEYS: Final = table(
         "Bound of all attempts and waits on the execution's clock, from the first start; 0 for none.",
         key="total_timeout",
     ),
+    _QUEUE_FIELD,
+    _HEARTBEAT_FIELD,
+    _LIMITS_FIELD,
     _RETRY_FIELD,
     Field("max_interruptions", count(0), _whole(0), "Attempts that may be cut off by a crash before the step fails."),
     Field(
@@ -350,6 +392,9 @@ OF_ACTIONS: Final = (
     "action",
     "parameters",
     "total_timeout_ms",
+    "queue_timeout_ms",
+    "heartbeat_timeout_ms",
+    "limits",
     "retry",
     "max_interruptions",
     "on_interrupted",

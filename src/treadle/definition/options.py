@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
-from treadle.definition.handles import Reference
+from treadle.definition.handles import Reference, plain_value
 from treadle.durations import parse_duration
 from treadle.errors import ExpressionError, ValidationError
 from treadle.expressions import translate_condition
@@ -17,6 +17,7 @@ from treadle.model import (
     Join,
     JoinKind,
     JsonValue,
+    NodeLimit,
     OnExhausted,
     OnInterrupted,
     OnSkip,
@@ -65,6 +66,9 @@ class ActionOptions(NodeOptions, total=False):
     Attributes:
         timeout: Bound of one attempt.
         total_timeout: Bound of all attempts and waits.
+        queue_timeout: Bound of how long a ready step waits for its slot.
+        heartbeat_timeout: Bound of how long an attempt may be silent.
+        limits: What its steps hold while they run; see ``node_limit``.
         retry: See ``retry_policy``.
         max_interruptions: How many attempts may be cut off by a crash.
         on_interrupted: ``retry``, ``fail`` or ``pause``.
@@ -77,6 +81,9 @@ class ActionOptions(NodeOptions, total=False):
 
     timeout: timedelta | None
     total_timeout: timedelta | None
+    queue_timeout: timedelta | None
+    heartbeat_timeout: timedelta | None
+    limits: Iterable[NodeLimit]
     retry: RetryPolicy | None
     max_interruptions: int
     on_interrupted: OnInterrupted | str
@@ -111,6 +118,29 @@ def retry_policy(
     )
 
 
+def node_limit(
+    name: str,
+    *,
+    key: JsonValue = None,
+    concurrency: int | None = None,
+    rate: int | None = None,
+    per: timedelta = timedelta(seconds=1),
+) -> NodeLimit:
+    """Return a limit for an action node; see ``NodeLimit`` for what each part means.
+
+    Args:
+        name: Whatever holds a limit of that name shares it.
+        key: With handles and references in it, or text with ``${...}``: one limit for each value.
+        concurrency: Steps that run at a time.
+        rate: Steps that start within any time of ``per``.
+        per: That time.
+
+    Raises:
+        ValidationError: ``per`` is negative; all else is said by ``build``.
+    """
+    return NodeLimit(name, plain_value(key), concurrency, rate, parse_duration(per))
+
+
 def node_fields(options: NodeOptions) -> dict[str, Any]:
     """Return the fields of a node that its options say; ``after`` becomes connections, and is no field."""
     join = options.get("join", JoinKind.ALL)
@@ -131,6 +161,9 @@ def action_fields(options: ActionOptions) -> dict[str, Any]:
         **node_fields(options),
         "timeout_ms": bound(options.get("timeout")),
         "total_timeout_ms": bound(options.get("total_timeout")),
+        "queue_timeout_ms": bound(options.get("queue_timeout")),
+        "heartbeat_timeout_ms": bound(options.get("heartbeat_timeout")),
+        "limits": tuple(options.get("limits", ())),
         "retry": options.get("retry") or RetryPolicy(),
         "max_interruptions": options.get("max_interruptions", 10),
         "on_interrupted": member(OnInterrupted, options.get("on_interrupted", OnInterrupted.RETRY)),

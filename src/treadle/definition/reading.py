@@ -41,7 +41,7 @@ from treadle.model import Body, Compensation, Connection, Fallback, Node, NodeTy
 from treadle.values import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from treadle.definition.problems import Path
     from treadle.model import JsonValue
@@ -206,7 +206,7 @@ def read_node(
     is_action = fields.get("type", NodeType.ACTION) is NodeType.ACTION and ("type" in fields or "type" not in entries)
     if is_action:
         _require_action(entries, spot)
-    _apply_defaults(fields, defaults if is_action else {}, is_given="timeout_ms" in entries)
+    _apply_defaults(fields, defaults if is_action else {}, given=entries)
     body = None
     if "body" in fields:
         fields["body"], body = read_body(fields["body"], spot.below(*at["body"]))
@@ -324,10 +324,10 @@ def _require_action(entries: dict[str, Entry], spot: Spot) -> None:
         spot.error("missing_key", 'the key "action" is missing: an action node names what it calls', *at)
 
 
-def _apply_defaults(fields: dict[str, Any], defaults: dict[str, Any], *, is_given: bool) -> None:
+def _apply_defaults(fields: dict[str, Any], defaults: dict[str, Any], given: Collection[str]) -> None:
     """Complete the fields of a node; a timeout of 0 was given, and means none."""
-    if not is_given and defaults.get("timeout_ms") is not None:
-        fields["timeout_ms"] = defaults["timeout_ms"]
+    missing = (name for name in defaults if name != "retry" and name not in given)
+    fields.update({name: defaults[name] for name in missing if defaults[name] is not None})
     _complete_retry(fields, defaults)
     if "fallback" in fields:
         fields["fallback"] = Fallback(**_call(fields["fallback"], defaults))

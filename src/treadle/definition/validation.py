@@ -380,6 +380,8 @@ def _other_parameters(node: Node) -> Iterator[tuple[tuple[str, ...], JsonValue, 
 def _other_templates(node: Node) -> Iterator[tuple[str, JsonValue]]:
     """Yield the fields besides parameters that may hold expressions, with their values."""
     match node.type:
+        case NodeType.ACTION:
+            yield "limits", [{"key": one.key} for one in node.limits]
         case NodeType.SET:
             yield "values", node.values
         case NodeType.INPUT:

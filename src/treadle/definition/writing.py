@@ -30,6 +30,7 @@ from treadle.model import (
     Join,
     JoinKind,
     Node,
+    NodeLimit,
     RetryPolicy,
     Timer,
     Workflow,
@@ -126,15 +127,27 @@ def _written(name: str, value: object) -> JsonValue:
             return {**_fields(value, BODY_KEYS.values()), **_graph(value)}
         case Enum():
             return value.value
-        case Timer(duration=int()):
-            return {"duration": _written("duration", value.duration)}
+        case NodeLimit():
+            return _limit(value)
         case Timer():
-            written = {"duration": value.duration, "until": value.until, "event": value.event or None, "key": value.key}
-            return {name: one for name, one in written.items() if one is not None}
+            return _timer(value)
         case tuple():
             return [_written("", one) for one in value]
         case _:
             return value
+
+
+def _limit(limit: NodeLimit) -> dict[str, JsonValue]:
+    per = None if limit.rate is None else format_duration(limit.per_ms)
+    written = {"key": limit.key, "concurrency": limit.concurrency, "rate": limit.rate, "per": per}
+    return {"name": limit.name, **{name: one for name, one in written.items() if one is not None}}
+
+
+def _timer(timer: Timer) -> dict[str, JsonValue]:
+    if isinstance(timer.duration, int):
+        return {"duration": format_duration(timer.duration)}
+    written = {"duration": timer.duration, "until": timer.until, "event": timer.event or None, "key": timer.key}
+    return {name: one for name, one in written.items() if one is not None}
 
 
 def _defaults(kind: type[Struct]) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from treadle.machine.groups import settle_bodies
 from treadle.machine.migration import migration_problems
 from treadle.machine.routing import fail, move_reached, route
 from treadle.machine.starts import begin_attempt
-from treadle.machine.state import EXECUTION_TIMEOUT, RETRY, UNDO, WAIT
+from treadle.machine.state import EXECUTION_TIMEOUT, QUEUE_TIMEOUT, RETRY, UNDO, WAIT
 from treadle.machine.turn import Turn
 from treadle.model import ExecutionStatus, NodeType, StepError
 
@@ -166,6 +166,8 @@ def _due(turn: Turn, timer: Timer, at: int) -> None:
         _wait_is_over(turn, *found, number, at)
     elif kind == RETRY:
         turn.emit(e.StepReady(step=step, at=at))
+    elif kind == QUEUE_TIMEOUT:
+        _queue_timeout(turn, *found, at)
     elif not turn.state.cancels(step):
         time_out(turn, *found, at)
 
@@ -187,6 +189,13 @@ def _wait_is_over(turn: Turn, scope: Scope, node: PlanNode, timer: int, at: int)
         fail(turn, scope, node, error, at, timed_out=True)
         return
     route(turn, scope, node.on_success, at)
+
+
+def _queue_timeout(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
+    step, attempt = scope.keys[node.index], scope.attempts[node.index]
+    seconds = (node.node.queue_timeout_ms or 0) / 1000
+    message = f"it got no slot within its queue timeout of {seconds:g} s"
+    fail(turn, scope, node, StepError("QueueTimeout", message, attempt, step), at, attempt=attempt, timed_out=True)
 
 
 def _pause_requested(turn: Turn, one: i.PauseRequested) -> bool:

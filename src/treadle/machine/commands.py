@@ -11,6 +11,7 @@ from typing import TypeAlias
 from msgspec import Raw, Struct
 
 from treadle.expressions import Place
+from treadle.limits import Numbers
 from treadle.machine.calls import ACTION
 from treadle.model import Node
 
@@ -89,6 +90,20 @@ ChildCommand: TypeAlias = StartChild | CancelChild | PauseChild | ResumeChild
 Command: TypeAlias = RunStep | CancelStep | ChildCommand
 
 
+class LimitKey(Struct, frozen=True, gc=False):
+    """A limit that a step has to hold while it runs.
+
+    Attributes:
+        name: Of the limit.
+        key: Text of the value of its key; ``""`` for one limit for all.
+        numbers: What the definition says of it.
+    """
+
+    name: str
+    key: str
+    numbers: Numbers
+
+
 class ReadyStep(Struct, frozen=True, gc=False):
     """A step that needs only a slot.
 
@@ -96,8 +111,10 @@ class ReadyStep(Struct, frozen=True, gc=False):
         step: Its key, to hand to ``start``.
         order: Its place in the definition: among equals the lower starts first.
         node: What it is in the definition.
+        limits: What it has to hold while it runs.
     """
 
     step: str
     order: int
     node: Node
+    limits: tuple[LimitKey, ...] = ()

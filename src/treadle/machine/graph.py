@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from treadle.durations import parse_time
 from treadle.expressions import Expression, Template, compile_expression, compile_template
+from treadle.limits import Numbers
 from treadle.machine.calls import ACTION, COMPENSATION, FALLBACK, PlanCall, compile_parameters
+from treadle.machine.commands import LimitKey
 from treadle.model import Body, JoinKind, Node, NodeType, OnFailure, Outcome, SwitchMode
 from treadle.paths import step_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from treadle.model import Connection, Timer, Workflow
+    from treadle.model import Connection, NodeLimit, Timer, Workflow
 
 _NO_TEMPLATE = compile_template(None)
 
@@ -87,6 +89,25 @@ class PlanTimer:
         self.template = compile_template(given)
 
 
+class PlanLimit:
+    """A limit of a node, compiled.
+
+    Attributes:
+        name: Of the limit.
+        known: The limit itself where it has no key that has to be computed; None otherwise.
+        key: What gives the key.
+        numbers: What the definition says of it.
+    """
+
+    __slots__ = ("key", "known", "name", "numbers")
+
+    def __init__(self, limit: NodeLimit) -> None:
+        self.name = limit.name
+        self.numbers = Numbers(limit.concurrency, limit.rate, limit.per_ms)
+        self.key = compile_template(limit.key)
+        self.known = None if limit.key is not None else LimitKey(self.name, "", self.numbers)
+
+
 class PlanGroup:
     """What a map, a loop or a parallel does with its body, compiled.
 
@@ -142,6 +163,7 @@ class PlanNode:
         default: The answer to an input where none came in time; None for none.
         values: What a set computes.
         timers: What a wait waits for.
+        limits: What its steps hold while they run.
         output: What an end gives; None for nothing.
         message: Why an end ends; None for nothing.
         group: What a map, a loop or a parallel does with its body; None for every other type.
@@ -163,6 +185,7 @@ class PlanNode:
         "input",
         "is_action",
         "key",
+        "limits",
         "message",
         "need",
         "node",
@@ -190,6 +213,7 @@ class PlanNode:
         self.parameters, self.constant = compile_parameters(node.parameters)
         self.fallback = None if node.fallback is None else PlanCall(FALLBACK, node.fallback, node)
         self.compensation = None if node.compensate is None else PlanCall(COMPENSATION, node.compensate, node)
+        self.limits = tuple(map(PlanLimit, node.limits))
         self.values = compile_template(node.values) if kind is NodeType.SET else _NO_TEMPLATE
         self.timers: tuple[PlanTimer, ...] = tuple(map(PlanTimer, node.timers)) if kind is NodeType.WAIT else ()
         self.default: Template | None = None if node.default is None else compile_template(node.default)

@@ -65,7 +65,7 @@ def _of_step(node: PlanNode, other: PlanNode, *, has_ended: bool) -> Iterator[st
 
 
 def _essence(node: PlanNode) -> object:
-    """Return what of a step must not change while it is under way: not how often it is tried, and how long."""
+    """Return what of a step must not change while it is under way: not how often it is tried, when, and how long."""
     return msgspec.structs.replace(
         node.node,
         title="",
@@ -73,6 +73,9 @@ def _essence(node: PlanNode) -> object:
         retry=RetryPolicy(),
         timeout_ms=None,
         total_timeout_ms=None,
+        queue_timeout_ms=None,
+        heartbeat_timeout_ms=None,
+        limits=(),
         max_interruptions=0,
         continue_on_error=False,
         output_schema=None,

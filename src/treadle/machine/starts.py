@@ -12,6 +12,7 @@ from treadle.machine.endings import pause_for_input
 from treadle.machine.failures import give_up
 from treadle.machine.plan import OnMissingInput
 from treadle.machine.routing import fail
+from treadle.machine.turn import limits_of
 from treadle.model import StepError
 from treadle.values import PayloadError, encode_payload
 
@@ -33,6 +34,8 @@ def begin_attempt(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
     step = scope.keys[node.index]
     attempt = scope.attempts[node.index] + 1
     call = scope.call(node)
+    if call is node and node.limits and not _has_limits(turn, scope, node, at):
+        return
     known = call.constant if call.constant is not None else scope.parameters.get(node.index)
     parameters = known if known is not None else _resolve(turn, scope, node, call, at)
     if parameters is None:
@@ -40,6 +43,17 @@ def begin_attempt(turn: Turn, scope: Scope, node: PlanNode, at: int) -> None:
     recorded = e.ABSENT if known is not None else parameters
     turn.emit(e.StepStarted(step=step, attempt=attempt, parameters=recorded, at=at))
     turn.commands.append(RunStep(step, attempt, call.node, parameters, call.parameters.secrets, call.role))
+
+
+def _has_limits(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
+    """Tell whether the keys of the limits of a step can be evaluated; fail it where they cannot."""
+    try:
+        limits_of(node, turn.names(scope))
+    except (MissingNameError, ExpressionError) as error:
+        step = scope.keys[node.index]
+        fail(turn, scope, node, StepError(type=type(error).__name__, message=f"limits: {error}", step=step), at)
+        return False
+    return True
 
 
 def _resolve(turn: Turn, scope: Scope, node: PlanNode, call: PlanNode | PlanCall, at: int) -> Raw | None:

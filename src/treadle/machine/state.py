@@ -6,6 +6,7 @@ or folded from the log.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -33,10 +34,12 @@ TOTAL_TIMEOUT: Final = 2
 GROUP_TIMEOUT: Final = 3
 EXECUTION_TIMEOUT: Final = 4
 UNDO: Final = 5
+QUEUE_TIMEOUT: Final = 6
 """Kinds of timers: of what is due at one moment, the end of a wait comes before the timeout of what is around it."""
 
 Timer: TypeAlias = "tuple[int, int, str, int]"
-"""When it is due, its kind, the key of the step, and the attempt or (of a wait) the number of the timer."""
+"""When it is due, its kind, the key of the step, and the attempt; of a wait the number of the timer instead, and of the
+wait for a slot the due time once more."""
 
 
 @dataclass(slots=True)
@@ -71,7 +74,8 @@ class State:
 
     Attributes:
         in_flight: Attempt running now, by step key.
-        ready: Steps that need only a slot, in the order in which they became ready.
+        ready: Steps that need only a slot, in the order in which they became ready, and until when they wait for it (0
+            for as long as it takes).
         fresh: Those that became ready in this turn; empty between turns.
         asking: Names of the missing inputs, by key of the step that asks.
         waiting: Steps that wait, between attempts or because that is what they do, in the order in which they began.
@@ -209,7 +213,7 @@ class State:
         self.retries = 0
         self.going: list[tuple[Scope, PlanNode]] = []
         self.in_flight: dict[str, int] = {}
-        self.ready: dict[str, None] = {}
+        self.ready: dict[str, int] = {}
         self.fresh: list[str] = []
         self.asking: dict[str, tuple[str, ...]] = {}
         self.waiting: dict[str, None] = {}
@@ -260,6 +264,8 @@ class State:
             return False
         scope, node = found
         phase = scope.phases[node.index]
+        if kind == QUEUE_TIMEOUT:
+            return self.ready.get(step) == number
         if kind == RETRY:
             return phase == WAITING and scope.attempts[node.index] == number
         if kind == TOTAL_TIMEOUT and (step in self.spent or scope.rounds.get(node.index, 0) != number):
@@ -274,9 +280,13 @@ class State:
         self.going.clear()
         self.fresh.clear()
 
-    def make_ready(self, step: str) -> None:
-        """Note that a step needs only a slot."""
-        self.ready[step] = None
+    def make_ready(self, step: str, node: PlanNode | None = None) -> None:
+        """Note that a step needs only a slot, by the event that was last; its node bounds the wait, if it is given."""
+        due = 0
+        if node is not None and node.node.queue_timeout_ms is not None:
+            due = self.clock(self.last_at) + node.node.queue_timeout_ms
+            heapq.heappush(self.timers, (due, QUEUE_TIMEOUT, step, due))
+        self.ready[step] = due
         self.fresh.append(step)
 
     @property

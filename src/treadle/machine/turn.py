@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.machine.commands import CancelChild, CancelStep, Command, ReadyStep, RunStep
+import msgspec
+
+from treadle.errors import ExpressionError
+from treadle.expressions import MissingNameError
+from treadle.machine.commands import CancelChild, CancelStep, Command, LimitKey, ReadyStep, RunStep
 from treadle.machine.folding import apply
 from treadle.machine.transitions import RUNNING
 from treadle.machine.view import ScopeView, StateView
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from treadle.machine.graph import PlanNode
     from treadle.machine.scope import Scope
     from treadle.machine.state import State
-    from treadle.model import Node
+    from treadle.model import JsonValue, Node
 
 
 class Turn:
@@ -108,13 +112,37 @@ def _ready(state: State, steps: Iterable[str]) -> list[ReadyStep]:
     for step in steps:
         place = state.find(step) if step in state.ready else None
         if place is not None:
-            found.append(ReadyStep(step, place[1].order, _called(state, *place)))
+            found.append(_ready_step(state, step, *place))
     return found
 
 
 def _called(state: State, scope: Scope, node: PlanNode) -> Node:
     undo = scope.undo(node) if state.undoing else None
     return scope.call(node).node if undo is None else undo.node
+
+
+def _ready_step(state: State, step: str, scope: Scope, node: PlanNode) -> ReadyStep:
+    called = _called(state, scope, node)
+    if not node.limits or called is not node.node:  # a fallback and a compensation are calls of something else
+        return ReadyStep(step, node.order, called)
+    try:
+        limits = limits_of(node, StateView(state) if scope.parent is None else ScopeView(state, scope))
+    except (ExpressionError, MissingNameError):
+        limits = ()  # it fails once it starts
+    return ReadyStep(step, node.order, node.node, limits)
+
+
+def limits_of(node: PlanNode, names: Names) -> tuple[LimitKey, ...]:
+    """Return what the steps of a node hold while they run.
+
+    Raises:
+        ExpressionError: A key cannot be evaluated; ``MissingNameError`` where it reads what is not there.
+    """
+    return tuple(one.known or LimitKey(one.name, _text(one.key.resolve(names)), one.numbers) for one in node.limits)
+
+
+def _text(key: JsonValue) -> str:
+    return msgspec.json.encode(key, order="deterministic").decode()
 
 
 def _running(scopes: Iterable[Scope]) -> list[str]:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from treadle.actions import Registry
     from treadle.drivers.protocol import Fork, Health
+    from treadle.limits import Numbers
     from treadle.model import (
         ExecutionState,
         JsonValue,
@@ -65,6 +66,7 @@ class LocalDriver(LogReads, Requests):
         store: The log.
         registry: Actions by name.
         max_concurrent_steps: Slots of the whole engine.
+        limits: The engine's own limits, by name.
         settings: Limits and periods.
         keep: By status, how long an execution is kept after its end, in milliseconds; others are kept for ever.
         secrets: Knows the secrets that parameters name; None where nobody does.
@@ -81,6 +83,7 @@ class LocalDriver(LogReads, Requests):
         settings: Settings,
         keep: Mapping[str, int] | None = None,
         secrets: SecretProvider | None = None,
+        limits: Mapping[str, Numbers] | None = None,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -95,6 +98,7 @@ class LocalDriver(LogReads, Requests):
             self._plans,
             self._feed,
             max_concurrent_steps=max_concurrent_steps,
+            limits=limits or {},
             settings=settings,
             vault=Vault(secrets),
             clock=self._clock,

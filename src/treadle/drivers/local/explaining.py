@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -10,6 +11,9 @@ from treadle.machine.explain import explain
 from treadle.model import Explanation, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from treadle.drivers.local.admission import Held
     from treadle.drivers.local.resident import Resident
     from treadle.drivers.local.turns import TurnLoop
     from treadle.store.protocol import Listed
@@ -35,8 +39,21 @@ def explain_here(turns: TurnLoop, resident: Resident, step: str, first: Listed |
         return msgspec.structs.replace(found, text=text, names=(first.execution_id,))
     if found.reason is Reason.READY:
         return _ready(turns, resident, found)
-    ready = tuple(_ready(turns, resident, one) if one.reason is Reason.READY else one for one in found.steps)
-    return msgspec.structs.replace(found, steps=ready)
+    if step and found.reason is Reason.RUNNING:
+        return _running(turns, resident, found)
+    return msgspec.structs.replace(found, steps=tuple(_more(turns, resident, one) for one in found.steps))
+
+
+def _more(turns: TurnLoop, resident: Resident, step: Explanation) -> Explanation:
+    if step.reason is Reason.READY:
+        return _ready(turns, resident, step)
+    return _running(turns, resident, step) if step.reason is Reason.RUNNING else step
+
+
+def _running(turns: TurnLoop, resident: Resident, found: Explanation) -> Explanation:
+    """Return with it what the attempt said last by ``context.heartbeat`` or ``context.progress``."""
+    said = turns.said(resident, found.step)
+    return msgspec.structs.replace(found, text=f"{found.text}; it says: {said}") if said else found
 
 
 def _ready(turns: TurnLoop, resident: Resident, found: Explanation) -> Explanation:
@@ -48,15 +65,17 @@ def _ready(turns: TurnLoop, resident: Resident, found: Explanation) -> Explanati
         return msgspec.structs.replace(
             found, reason=Reason.ACTION_MISSING, text=text, names=(name,), what_to_do=f"register {name!r}"
         )
+    held = turns.held_up(resident, found.step)
+    if held is not None and held.limit:
+        return _limited(found, held)
     holders = turns.holders()
     limit = resident.limit
     mine = sum(one.execution_id == resident.id for one in holders)
     if limit is not None and mine >= limit:
         text = f"its execution runs {mine} steps, as many as max_concurrent_steps of the workflow allows"
         return msgspec.structs.replace(found, reason=Reason.WAITS_FOR_SLOT, text=text)
-    shown = ", ".join(str(one) for one in holders[:_MOST_SHOWN])
-    more = f" and {len(holders) - _MOST_SHOWN} more" if len(holders) > _MOST_SHOWN else ""
-    text = f"it waits for one of the engine's {turns.slots} slots; held by {shown or 'nobody any more'}{more}"
+    shown = _shown([str(one) for one in holders])
+    text = f"it waits for one of the engine's {turns.slots} slots; held by {shown or 'nobody any more'}"
     given_up = [one for one in holders if one.is_abandoned]
     what = "raise max_concurrent_steps, or wait"
     if given_up:
@@ -68,3 +87,22 @@ def _ready(turns: TurnLoop, resident: Resident, found: Explanation) -> Explanati
         names=tuple(str(one) for one in holders),
         what_to_do=what,
     )
+
+
+def _limited(found: Explanation, held: Held) -> Explanation:
+    """Return which limit a ready step waits for: who holds it, or until when it is closed."""
+    holders = tuple(f"{execution}/{step}" for execution, step in held.holders)
+    if held.until is not None:
+        due = datetime.fromtimestamp(held.until / 1000, UTC)
+        text = f"the limit {held.limit} lets nobody start before {due.isoformat(timespec='seconds')}"
+        return msgspec.structs.replace(found, reason=Reason.WAITS_FOR_SLOT, text=text, due=due, names=holders)
+    most = "" if held.concurrency is None else f", {held.concurrency} at a time"
+    text = f"it waits for the limit {held.limit}{most}; held by {_shown(holders) or 'nobody: the next place is kept'}"
+    return msgspec.structs.replace(
+        found, reason=Reason.WAITS_FOR_SLOT, text=text, names=holders, what_to_do="raise the limit, or wait"
+    )
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    return ", ".join(names[:_MOST_SHOWN]) + more

@@ -96,6 +96,11 @@ class Resident:
         return None if at is None else at - self._shift
 
     @property
+    def workflow_id(self) -> str:
+        """Return the id of its workflow."""
+        return self.state.workflow_id
+
+    @property
     def priority(self) -> int:
         """Return the priority of its ready steps."""
         return self.state.priority

@@ -11,6 +11,7 @@ import contextvars
 import inspect
 import logging
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Raw
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from treadle.machine import RunStep, State
     from treadle.machine.inputs import AnyInput
     from treadle.model import JsonValue
+    from treadle.secrets import Mask
     from treadle.settings import Settings
 
 _logger = logging.getLogger("treadle.actions")
 
+_MOST_SAID = 1_000
 _NO_THREAD_SECONDS = 0.5
 _IS_COROUTINE = (
     "the function gave a coroutine: it is not defined with 'async def', as under a decorator that is not; "
@@ -68,6 +71,7 @@ class Body:
     """A running attempt. It holds its slot until it has really ended, or was given up after its cancellation."""
 
     __slots__ = (
+        "beat",
         "command",
         "has_begun",
         "has_ended",
@@ -75,7 +79,9 @@ class Body:
         "is_interrupted",
         "is_reported",
         "overran",
+        "pulse",
         "resident",
+        "said",
         "secrets",
         "started",
         "task",
@@ -87,10 +93,12 @@ class Body:
         self.command = command
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.started = started
+        self.pulse: asyncio.TimerHandle | None = None
+        self.started = self.beat = started
+        self.said = ""
         self.secrets: Collection[str] = ()
         self.has_begun = False
-        self.overran = False
+        self.overran: StepError | None = None
         self.is_cancelled = False
         self.is_interrupted = False
         self.is_reported = False
@@ -104,7 +112,8 @@ class Bodies:
         settings: Limits.
         threads: For sync actions.
         report: Takes what came of an attempt.
-        freed: Told when a body has let go of its slot.
+        freed: Told when a body has let go of its slot: the execution and the step.
+        closes: Told that a step was asked to come back only after so many milliseconds.
         vault: The secrets.
         clock: What a deadline is given by.
         draw: Gives the random numbers in [0, 1) of jitter.
@@ -115,7 +124,8 @@ class Bodies:
         settings: Settings,
         threads: Threads,
         report: Callable[[Resident, AnyInput], None],
-        freed: Callable[[Resident], None],
+        freed: Callable[[Resident, str], None],
+        closes: Callable[[Resident, str, int], None],
         *,
         vault: Vault,
         clock: Clock,
@@ -126,6 +136,7 @@ class Bodies:
         self._threads = threads
         self._report = report
         self._freed = freed
+        self._closes = closes
         self._clock = clock
         self._draw = draw
         self._running: dict[tuple[str, str, int], Body] = {}
@@ -138,6 +149,11 @@ class Bodies:
             Holder(name, step, attempt, body.is_reported and not body.has_ended)
             for (name, step, attempt), body in self._running.items()
         ]
+
+    def said(self, resident: Resident, step: str) -> str:
+        """Return what the attempt of a step that is in flight said last of itself; ``""`` for nothing."""
+        body = self._running.get((resident.id, step, resident.state.in_flight.get(step, 0)))
+        return "" if body is None else body.said
 
     def of(self, execution_id: str) -> list[tuple[str, int]]:
         """Return the attempts of one execution that run: step and attempt."""
@@ -152,6 +168,8 @@ class Bodies:
         timeout = command.node.timeout_ms
         if timeout is not None:
             body.timer = loop.call_later(timeout / 1000, self._time_out, body)
+        if command.node.heartbeat_timeout_ms is not None:
+            self._listen(body, loop)
         try:
             arguments = decode_payload(command.parameters)
             if command.secrets:
@@ -230,6 +248,7 @@ class Bodies:
             role=command.role,
             deadline=None if timeout is None else now + timedelta(milliseconds=timeout),
             logger=StepLogger(fields, self._vault.mask),
+            beat=partial(_beat, body, asyncio.get_running_loop(), self._vault.mask),
         )
 
     async def _call(self, body: Body, action: Action, arguments: dict[str, Any]) -> None:
@@ -280,8 +299,10 @@ class Bodies:
 
     def _finish(self, body: Body, outcome: AnyInput) -> None:
         """Report the outcome and let go of the slot."""
-        if body.overran and not body.is_cancelled:
-            self._time_out(body)  # it held up the loop, so that its timer could not
+        if body.overran is not None and not body.is_cancelled:
+            self._end_late(body, body.overran)  # it held up the loop, so that its timer could not
+        if isinstance(outcome, ActionRaised) and outcome.retry_after_ms and not body.has_ended:
+            self._closes(body.resident, body.command.step, outcome.retry_after_ms)
         self._let_go(body)
         if body.is_interrupted:
             return  # nothing is recorded: recovery finds the attempt without an end, and it runs again
@@ -293,34 +314,35 @@ class Bodies:
         if body.has_ended:
             return
         body.has_ended = True
-        if body.timer is not None:
-            body.timer.cancel()
+        _stop_timers(body)
         self._vault.close(body.secrets)
         del self._running[self._key(body)]
         if not self._running:
             self._idle.set()
-        self._freed(body.resident)
+        self._freed(body.resident, body.command.step)
 
     def _time_out(self, body: Body) -> None:
-        command = body.command
-        seconds = (command.node.timeout_ms or 0) / 1000
-        error = StepError(
-            type="StepTimeout",
-            message=f"attempt {command.attempt} took longer than its timeout of {seconds:g} s",
-            attempt=command.attempt,
-            step=command.step,
-        )
+        self._end_late(body, _took_too_long(body))
+
+    def _listen(self, body: Body, loop: asyncio.AbstractEventLoop) -> None:
+        """End an attempt that is silent for too long; otherwise look again when it next could be."""
+        left = (body.command.node.heartbeat_timeout_ms or 0) / 1000 - (loop.time() - body.beat)
+        if left <= 0:
+            self._end_late(body, _was_silent(body))
+        else:
+            body.pulse = loop.call_later(left, self._listen, body, loop)
+
+    def _end_late(self, body: Body, error: StepError) -> None:
         if not body.is_reported:
             body.is_reported = True
-            self._report(body.resident, self._raised(body, error, ("StepTimeout",), timed_out=True))
+            self._report(body.resident, self._raised(body, error, (error.type,), timed_out=True))
         self._cancel(body)
 
     def _cancel(self, body: Body) -> None:
         if body.is_cancelled:
             return
         body.is_cancelled = True
-        if body.timer is not None:
-            body.timer.cancel()
+        _stop_timers(body)
         if body.task is not None:
             body.task.cancel()
             if not body.has_begun:  # the task ends without ever coming to its first line
@@ -396,15 +418,45 @@ def _key(state: State, command: RunStep) -> str:
     return own if command.role == "action" else f"{own}/{command.role}"
 
 
+def _beat(body: Body, loop: asyncio.AbstractEventLoop, mask: Mask, details: object) -> None:
+    """Note that an attempt is alive, from whatever thread; ``details`` replace what it said before."""
+    body.beat = loop.time()
+    if details is not None:
+        body.said = mask.text(plain_text(str(details)))[:_MOST_SAID]  # half a secret is not found any more
+
+
 def interrupted(step: str, attempt: int, at: int) -> AnyInput:
     """Return what is reported of an attempt that no longer runs and has no outcome."""
     return ActionInterrupted(step=step, attempt=attempt, at=at)
 
 
 def _look_at_time(body: Body, now: float) -> None:
-    """Note whether an attempt took longer than its timeout; at its end, before its result waits for the loop."""
-    timeout = body.command.node.timeout_ms
-    body.overran = timeout is not None and now - body.started > timeout / 1000
+    """Note whether an attempt took too long, or was silent; at its end, before its result waits for the loop."""
+    node = body.command.node
+    if node.timeout_ms is not None and now - body.started > node.timeout_ms / 1000:
+        body.overran = _took_too_long(body)
+    elif node.heartbeat_timeout_ms is not None and now - body.beat > node.heartbeat_timeout_ms / 1000:
+        body.overran = _was_silent(body)
+
+
+def _took_too_long(body: Body) -> StepError:
+    command = body.command
+    seconds = (command.node.timeout_ms or 0) / 1000
+    message = f"attempt {command.attempt} took longer than its timeout of {seconds:g} s"
+    return StepError("StepTimeout", message, command.attempt, command.step)
+
+
+def _was_silent(body: Body) -> StepError:
+    command = body.command
+    seconds = (command.node.heartbeat_timeout_ms or 0) / 1000
+    message = f"attempt {command.attempt} gave no heartbeat within its heartbeat timeout of {seconds:g} s"
+    return StepError("HeartbeatTimeout", message, command.attempt, command.step)
+
+
+def _stop_timers(body: Body) -> None:
+    for timer in (body.timer, body.pulse):
+        if timer is not None:
+            timer.cancel()
 
 
 def _refuse_coroutine(result: object) -> None:

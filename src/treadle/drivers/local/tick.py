@@ -22,9 +22,9 @@ _logger = logging.getLogger("treadle.engine")
 
 
 class GivesUp(Protocol):
-    """Sets an execution aside on which the engine fails; ``slots`` were taken for it in this tick."""
+    """Sets an execution aside on which the engine fails; slots were taken for these steps of it in this tick."""
 
-    def __call__(self, resident: Resident, error: Exception, *, slots: int = 0) -> None:
+    def __call__(self, resident: Resident, error: Exception, *, steps: Sequence[str] = ()) -> None:
         """Set it aside."""
 
 
@@ -63,8 +63,10 @@ class Tick:
             self.turns[resident] = turn
             if not resident.state.starts_steps:
                 self._admission.withdraw(resident)
-            elif turn.ready:
+                continue
+            if turn.ready:
                 self._offers.offer(resident, turn.ready)
+            self._admission.keep(resident, resident.state.ready)
 
     def admit(self) -> None:
         """Fill the slots. A step that does not start after all gives its slot to the next one."""
@@ -90,12 +92,14 @@ class Tick:
             start(resident.state, steps, at=resident.now_ms(), turn=turn)
         except Exception as error:  # noqa: BLE001 - as above
             del self.turns[resident]
-            taken_before = sum(type(one) is RunStep for one in turn.commands[:before])
-            self._give_up(resident, error, slots=len(steps) + taken_before)
+            taken_before = [one.step for one in turn.commands[:before] if type(one) is RunStep]
+            self._give_up(resident, error, steps=[*taken_before, *steps])
             return
-        started = sum(type(one) is RunStep for one in turn.commands[before:])
-        for _ in range(len(steps) - started):
-            self._admission.release(resident)
+        started = {one.step for one in turn.commands[before:] if type(one) is RunStep}
+        if len(started) < len(steps):
+            for step in steps:
+                if step not in started:
+                    self._admission.release(resident, step, has_started=False)
         if not resident.state.starts_steps:
             self._admission.withdraw(resident)
         elif len(turn.ready) > offered:
@@ -110,7 +114,7 @@ class Tick:
                     rows.append(_row(resident, turn))
                 except Exception as error:  # noqa: BLE001 - as above
                     del self.turns[resident]
-                    self._give_up(resident, error, slots=len(turn.runs))
+                    self._give_up(resident, error, steps=[run.step for run in turn.runs])
         return rows
 
     def settle(self, rows: Sequence[Row], answers: Sequence[Appended], *, is_shown: bool) -> Sequence[StoredTurn]:

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from treadle.actions import Registry
+    from treadle.drivers.local.admission import Held
     from treadle.drivers.local.clock import Clock
     from treadle.drivers.local.resident import Arrived, Resident
     from treadle.drivers.local.steps import Holder
     from treadle.drivers.local.vault import Vault
     from treadle.feed import Feed
+    from treadle.limits import Numbers
     from treadle.machine import ChildCommand, Command
     from treadle.machine.inputs import AnyInput
     from treadle.model import ExecutionState
@@ -70,6 +72,7 @@ class TurnLoop:
         plans: Compiled definitions.
         feed: Gets the committed turns.
         max_concurrent_steps: Slots of the whole engine.
+        limits: The engine's own limits, by name.
         settings: Limits and periods.
         vault: The secrets.
         clock: The engine's time.
@@ -88,6 +91,7 @@ class TurnLoop:
         feed: Feed,
         *,
         max_concurrent_steps: int,
+        limits: Mapping[str, Numbers],
         settings: Settings,
         vault: Vault,
         clock: Clock,
@@ -101,9 +105,10 @@ class TurnLoop:
         self._vault = vault
         self._clock = clock
         self._draw = draw
-        self._admission = Admission(max_concurrent_steps)
+        self._admission = Admission(max_concurrent_steps, limits, clock.now_ms)
         self._threads = Threads(settings.step_threads or max_concurrent_steps)
         self._timers = Timers(clock, self._time_reached)
+        self._openings = Timers(clock, self._limits_open)
         self.residents = Residents(store, plans, settings, clock, self._go_on)
         self.onlooker: Onlooker = _Nobody()
         self._doubt: StoreError | None = None
@@ -131,6 +136,7 @@ class TurnLoop:
             self._threads,
             self.put,
             self._freed,
+            self._close_limits,
             vault=self._vault,
             clock=self._clock,
             draw=self._draw,
@@ -157,6 +163,7 @@ class TurnLoop:
             self._signal()
             await asyncio.wait([loop])
             self._timers.stop()
+            self._openings.stop()
             self._threads.stop()
 
     def refuse_all(self, error: TreadleError) -> None:
@@ -206,6 +213,17 @@ class TurnLoop:
         """Return how many slots there are."""
         return self._admission.limit
 
+    def held_up(self, resident: Resident, step: str) -> Held | None:
+        """Return the limit that keeps a ready step from starting; None if none does."""
+        held = self._admission.held_up(resident, step)
+        if held is None or held.until is None:
+            return held
+        return held._replace(until=held.until - self._clock.now_ms() + resident.now_ms())
+
+    def said(self, resident: Resident, step: str) -> str:
+        """Return what the attempt of a step said last of itself; ``""`` for nothing."""
+        return self._bodies.said(resident, step)
+
     def holders(self) -> Sequence[Holder]:
         """Return who holds a slot."""
         return self._bodies.all()
@@ -243,10 +261,20 @@ class TurnLoop:
 
     # -- what arrives
 
-    def _freed(self, resident: Resident) -> None:
-        self._admission.release(resident)
+    def _freed(self, resident: Resident, step: str) -> None:
+        self._admission.release(resident, step)
         if not self._is_turned(resident):
             self._let_rest(resident)
+        self._signal()
+
+    def _close_limits(self, resident: Resident, step: str, ms: int) -> None:
+        """Let nobody start for a while through the limits of a step that was asked to come back later."""
+        closed = self._admission.close(resident, step, self._clock.now_ms() + ms)
+        if closed:
+            names, seconds = ", ".join(closed), ms / 1000
+            _logger.warning("%s closed for %g s, as %r of %r was asked", names, seconds, step, resident.id)
+
+    def _limits_open(self, _: Sequence[str]) -> None:
         self._signal()
 
     def _time_reached(self, keys: Sequence[str]) -> None:
@@ -343,6 +371,7 @@ class TurnLoop:
         tick.advance()
         if self._is_admitting:
             tick.admit()
+            self._openings.set("limits", self._admission.wake_at())
         rows = tick.rows()
         stored: Sequence[StoredTurn] = ()
         if rows:
@@ -406,8 +435,8 @@ class TurnLoop:
             self._arrived[resident] = None
             self._doubtful[resident] = None
             self._admission.withdraw(resident)
-            for _ in turn.runs:
-                self._admission.release(resident)
+            for run in turn.runs:
+                self._admission.release(resident, run.step, has_started=False)
             if resident.conflicts > _MOST_CONFLICTS:
                 self._set_aside(resident, QuarantineError("its log is not ours", self._store.path, resident.id))
 
@@ -460,11 +489,11 @@ class TurnLoop:
         resident.take(found.state, found.sequence)
         self._go_on(resident)
 
-    def _give_up(self, resident: Resident, error: Exception, *, slots: int = 0) -> None:
+    def _give_up(self, resident: Resident, error: Exception, *, steps: Sequence[str] = ()) -> None:
         """Set an execution aside that we failed on by a defect of our own; its log is whole."""
         _logger.error("the engine failed on execution %r", resident.id, exc_info=error)
-        for _ in range(slots):
-            self._admission.release(resident)
+        for step in steps:
+            self._admission.release(resident, step, has_started=False)
         why = f"by a defect of the engine ({type(error).__name__}: {error}); what is committed of it is whole"
         self._set_aside(resident, QuarantineError(why, self._store.path, resident.id))
 

@@ -50,7 +50,7 @@ def reach(state: State, scope: Scope, node: PlanNode) -> None:
     """Note that the join is met: a plain action is ready, everything else is the machine's next move."""
     if node.condition is None and node.is_action and not node.rest and not state.kept_steps:
         scope.phases[node.index] = READY
-        state.make_ready(scope.keys[node.index])
+        state.make_ready(scope.keys[node.index], node)
     else:
         state.agenda.append((scope, node))
 

@@ -106,7 +106,7 @@ def _ask_again(state: State) -> None:
     for step in state.asking:
         scope, node = find_step(state, step)
         scope.move(node.index, READY)
-        state.make_ready(step)
+        state.make_ready(step, node)
     state.asking = {}
     state.resting = {}
 

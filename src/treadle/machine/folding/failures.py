@@ -29,7 +29,7 @@ def _step_fell_back(state: State, event: e.StepFellBack) -> None:
         raise ReplayError(f"step {event.step!r} has no fallback", state.execution_id)
     scope.move(index, READY)
     land(state, scope, event.step)
-    state.make_ready(event.step)
+    state.make_ready(event.step, node)
     scope.by[index] = FALLBACK
     scope.errors[index] = event.error
     for counted in (scope.failures, scope.interruptions):

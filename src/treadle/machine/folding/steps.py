@@ -137,7 +137,7 @@ def _step_ready(state: State, event: e.StepReady) -> None:
     if scope.phases[node.index] == WAITING:
         state.waiting.pop(event.step, None)
     scope.move(node.index, READY)
-    state.make_ready(event.step)
+    state.make_ready(event.step, node)
 
 
 def _step_started(state: State, event: e.StepStarted) -> None:
@@ -184,7 +184,7 @@ def _attempt_interrupted(state: State, event: e.AttemptInterrupted) -> None:
     scope, node = find_step(state, event.step)
     scope.move(node.index, READY)
     land(state, scope, event.step)
-    state.make_ready(event.step)
+    state.make_ready(event.step, node)
     scope.interruptions[node.index] = scope.interruptions.get(node.index, 0) + 1
 
 

@@ -1,0 +1,92 @@
+"""Limits on what runs at a time and how often it starts, as an engine is given them.
+
+A limit has a name. Three kinds of names mean something by themselves: a ``service``, a ``service.action``, and
+``workflow:`` with the id of a workflow. Any other name is that of ``limits`` in definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from treadle.durations import parse_duration
+from treadle.errors import ValidationError
+from treadle.model import Problem
+
+MOST: Final = 2**31 - 1
+OF_WORKFLOW: Final = "workflow:"
+
+
+class Limit(Struct, frozen=True):
+    """How many steps may hold one limit.
+
+    Attributes:
+        concurrency: Steps that run at a time; None for any number.
+        rate: Steps that start within any time of ``per``; None for any number.
+        per: That time: seconds, text such as ``"1m"``, or a ``timedelta``.
+    """
+
+    concurrency: int | None = None
+    rate: int | None = None
+    per: str | float | timedelta = "1s"
+
+
+class Numbers(Struct, frozen=True, gc=False):
+    """A limit as it is kept: ``Limit`` with ``per`` in milliseconds."""
+
+    concurrency: int | None = None
+    rate: int | None = None
+    per_ms: int = 1_000
+
+
+def check_limits(given: object) -> dict[str, Numbers]:
+    """Return limits by name.
+
+    Raises:
+        ValidationError: Something is wrong with them; ``problems`` has all of it.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ValidationError(f"limits is a dict of names and limits, not {given!r:.80}")
+    problems: list[Problem] = []
+    found = {str(name): _numbers(name, one, problems) for name, one in given.items()}
+    if problems:
+        raise ValidationError("; ".join(str(one) for one in problems), problems)
+    return found
+
+
+def _numbers(name: object, given: object, problems: list[Problem]) -> Numbers:
+    path = f"limits[{name!r:.80}]"
+    if not isinstance(name, str) or not name or name != name.strip() or name == OF_WORKFLOW:
+        hint = "a service, a service.action, workflow:ID, or a name that definitions use"
+        problems.append(Problem("bad_value", f"{name!r:.80} is no name of a limit", path, hint=hint))
+    limit = Limit(concurrency=given) if type(given) is int else given
+    if not isinstance(limit, Limit):
+        problems.append(Problem("wrong_type", f"must be a whole number or a Limit, not {given!r:.80}", path))
+        return Numbers()
+    _check_counts(limit, path, problems)
+    return Numbers(limit.concurrency, limit.rate, _milliseconds(limit.per, f"{path}.per", problems))
+
+
+def _check_counts(limit: Limit, path: str, problems: list[Problem]) -> None:
+    for part, value in (("concurrency", limit.concurrency), ("rate", limit.rate)):
+        if value is not None and (type(value) is not int or not 1 <= value <= MOST):
+            message = f"must be a whole number of 1 or more, not {value!r:.80}"
+            problems.append(Problem("bad_value", message, f"{path}.{part}"))
+    if limit.concurrency is None and limit.rate is None:
+        problems.append(Problem("missing_key", "it needs a concurrency or a rate", path))
+
+
+def _milliseconds(per: object, path: str, problems: list[Problem]) -> int:
+    try:
+        milliseconds = parse_duration(per)
+    except ValidationError as error:
+        problems.append(Problem("bad_duration", error.message, path))
+        return 0
+    if not milliseconds:
+        problems.append(Problem("bad_value", "must be longer than 0", path))
+    return milliseconds
