@@ -93,6 +93,7 @@ def test_the_example_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
         ("how-to/test-your-workflows.md", 3),
         ("how-to/schedules.md", 3),
         ("how-to/wait-for-events.md", 2),
+        ("how-to/limits.md", 1),
     ],
 )
 def test_a_page_that_is_a_session_works_from_top_to_bottom(page: str, runs: int, tmp_path: Path) -> None:
