@@ -223,7 +223,7 @@ def test_keys_get_equal_shares_and_within_a_key_executions_do(order: int, shared
     keys = {one: f"t{number % 3}" for number, one in enumerate(executions)}
     more = [limit(shared)] if shared else []
     world = World(3, executions)
-    offers = [one for place, one in enumerate(executions) for _ in range(40 + 20 * place)]
+    offers = [one for place, one in enumerate(executions) for _ in range(30 + 10 * place)]
     draw.shuffle(offers)
     for one in offers:
         world.offer(one, limit("tenant", keys[one], Numbers(concurrency=3)), *more)
@@ -407,3 +407,12 @@ def test_who_holds_a_limit_and_until_when_it_is_closed_is_told() -> None:
     world.fill()
     assert world.admission.held_up(second, late.step) == ("often", None, (("x0", "s1"),), 5_000)
     assert world.admission.held_up(second, "unknown") is None
+
+
+def test_a_step_that_did_not_start_after_all_uses_up_no_rate() -> None:
+    world = World(5, [Execution(0)])
+    for _ in range(2):
+        world.offer(world.executions[0], limit("burst"))
+    _refuse_one(world)
+    assert len(world.fill()) == 1
+    assert world.fill() == []

@@ -65,11 +65,11 @@ class Held(NamedTuple):
 class _Entry:
     """What one execution waits for and holds."""
 
-    __slots__ = ("execution", "gate", "held", "holds", "lanes")
+    __slots__ = ("execution", "gate", "held", "holds", "lanes", "waiting")
 
     def __init__(self, execution: Admitted) -> None:
         self.execution = execution
-        self.held = 0
+        self.held = self.waiting = 0
         self.gate: Gate | None = None
         self.lanes: dict[Line, Lane] = {}
         self.holds: dict[str, list[tuple[Gate, ...]]] = {}
@@ -142,6 +142,7 @@ class Admission:
             if ready.step not in lane.waiting:
                 lane.add(ready.order, ready.step, self._number)
                 self._waiting += 1
+                entry.waiting += 1
             if lane.line.place is None:
                 self._open.add(lane.line)
         if len(self._gates) >= self._sweep_at:
@@ -158,12 +159,13 @@ class Admission:
     def keep(self, execution: Admitted, ready: Mapping[str, object]) -> None:
         """Drop the ready steps of an execution that are no longer among ``ready``."""
         entry = self._entries.get(execution)
-        if entry is None or sum(len(lane.waiting) for lane in entry.lanes.values()) <= len(ready):
+        if entry is None or entry.waiting <= len(ready):
             return
         for line, lane in list(entry.lanes.items()):
             for step in [step for step in lane.waiting if step not in ready]:
                 del lane.waiting[step]
                 self._waiting -= 1
+                entry.waiting -= 1
             if not lane.waiting:
                 self._drop(entry, line, lane)
         self._forget(entry)
@@ -243,7 +245,7 @@ class Admission:
             line = self._urgent.popleft()
             if line.place is self._open:
                 return line, True
-        aged = self._ageing.choose(self._open)
+        aged = self._ageing.choose(self._open) if len(self._open) > 1 else None
         if aged is not None:
             return aged, True
         while (first := self._open.first()) is not None and not first.lanes:
@@ -256,6 +258,7 @@ class Admission:
         entry.held += 1
         self._held += 1
         self._waiting -= 1
+        entry.waiting -= 1
         self._ageing.note(line.priority)
         line.passed_over, line.woken_by = 0, None
         line.take(lane, step)
@@ -427,6 +430,7 @@ class Admission:
     def _drop(self, entry: _Entry, line: Line, lane: Lane) -> None:
         del entry.lanes[line]
         self._waiting -= len(lane.waiting)
+        entry.waiting -= len(lane.waiting)
         line.drop(lane)
         if not line.lanes:
             self._close(line)

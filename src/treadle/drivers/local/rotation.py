@@ -48,11 +48,6 @@ class Lane:
             heapq.heappop(order)
         return order[0][1]
 
-    def clear(self) -> None:
-        """Drop all."""
-        self.waiting.clear()
-        self._order.clear()
-
 
 class Line:
     """Ready steps of one priority behind the same limits.
@@ -103,7 +98,7 @@ class Line:
 
     def drop(self, lane: Lane) -> None:
         """Take an execution out."""
-        lane.clear()
+        lane.waiting.clear()
         self.lanes.pop(lane.owner, None)
         if not self.lanes:
             self.arrivals.clear()
@@ -190,9 +185,10 @@ class Rotation:
 
     def served(self, line: Line) -> None:
         """Let the next turn be that of another key, and of another line of this one."""
-        keys = self._levels[line.priority]
-        keys[line.key].move_to_end(line)
-        keys.move_to_end(line.key)
+        if self._count > 1:
+            keys = self._levels[line.priority]
+            keys[line.key].move_to_end(line)
+            keys.move_to_end(line.key)
 
 
 class Ageing:
