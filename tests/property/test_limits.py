@@ -416,3 +416,17 @@ def test_a_step_that_did_not_start_after_all_uses_up_no_rate() -> None:
     _refuse_one(world)
     assert len(world.fill()) == 1
     assert world.fill() == []
+
+
+def test_a_step_that_is_no_longer_ready_is_forgotten_while_it_waits_for_a_limit() -> None:
+    one = Execution(0)
+    world = World(5, [one])
+    for _ in range(3):
+        world.offer(one, limit("one"))
+    world.fill()
+    world.admission.keep(one, {"s3": 0})
+    del world.waiting[one, "s2"]
+    world.release(0)
+    assert [ready.step for _, ready in world.fill()] == ["s3"]
+    world.release(0)
+    assert one not in world.admission
