@@ -308,6 +308,58 @@ async def test_wcp_18_milestone(work: Work) -> None:
         assert not await engine.submit_input("x", "p.change", 1)
 
 
+@pytest.mark.parametrize(("event", "taken"), [("paid", "ship"), ("refused", "sorry")])
+async def test_wcp_16_deferred_choice(work: Work, event: str, taken: str) -> None:
+    """The environment chooses, and the other choice is gone."""
+    wait = {"id": "w", "type": "wait", "any_of": [{"event": "paid"}, {"event": "refused"}, {"duration": "1h"}]}
+    arrows = "w>ship>w.timer==0 w>sorry>w.timer==1"
+    async with asyncio.timeout(20), engine_of(work) as engine:
+        await engine.start_workflow(flow([wait, "ship", "sorry"], arrows), execution_id="x")
+        assert await engine.send_event(event, data=1, execution_id="x")
+        await engine.wait("x")
+    assert work.done == [taken]
+
+
+async def test_wcp_39_critical_section(work: Work) -> None:
+    """Steps of several branches and executions of which one runs at a time."""
+    limits = [{"name": "section", "concurrency": 1}]
+    two = flow([do("a", limits=limits), do("b", limits=limits)])
+    async with asyncio.timeout(20), engine_of(work) as engine:
+        await asyncio.gather(*(engine.run_workflow(two) for _ in range(3)))
+    assert (work.most, len(work.done)) == (1, 6)
+
+
+# -- triggers
+
+
+async def test_wcp_23_transient_trigger(work: Work) -> None:
+    """What comes while nobody waits is lost."""
+    event = {"id": "e", "type": "event", "event": "go", "buffer": False}
+    work.hold("a")
+    async with asyncio.timeout(20), engine_of(work) as engine:
+        await engine.start_workflow(flow(["a", event], "a>e"), execution_id="x")
+        await work.has_begun("a")
+        assert not await engine.send_event("go", data=1, execution_id="x")
+        work.let_go("a")
+        async for one in engine.watch("x"):
+            if one.kind == "EventAwaited":
+                break
+        assert await engine.send_event("go", data=2, execution_id="x")
+        assert (await engine.wait("x")).output == 2
+
+
+async def test_wcp_24_persistent_trigger(work: Work) -> None:
+    """What comes while nobody waits is kept."""
+    event = {"id": "e", "type": "event", "event": "go"}
+    work.hold("a")
+    async with asyncio.timeout(20), engine_of(work) as engine:
+        await engine.start_workflow(flow(["a", event], "a>e"), execution_id="x")
+        await work.has_begun("a")
+        assert not await engine.send_event("go", data=1, execution_id="x")
+        work.let_go("a")
+        assert (await engine.wait("x")).output == 1
+
+
 # -- cancellation
 
 
