@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import os
 import uuid
 from datetime import timedelta
@@ -40,7 +41,8 @@ from treadle.drivers.local import LocalDriver
 from treadle.drivers.protocol import Fork, Order
 from treadle.errors import TreadleError, ValidationError
 from treadle.limits import check_limits
-from treadle.model import WorkflowRef, WorkflowVersion, definition_hash
+from treadle.model import Problem, WorkflowRef, WorkflowVersion, definition_hash
+from treadle.paths import all_nodes
 from treadle.scheduling import ScheduleVerbs
 from treadle.secrets import as_provider
 from treadle.settings import Settings
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from treadle.definition import Source
     from treadle.drivers.protocol import Driver, Health, Schedules
     from treadle.limits import Limit
-    from treadle.model import Answer, BulkResult, ExecutionFilter, ExecutionState, JsonValue
+    from treadle.model import Answer, BulkResult, ExecutionFilter, ExecutionState, JsonValue, Workflow
     from treadle.scheduling import Startable
     from treadle.secrets import Secrets
     from treadle.store.protocol import Store
@@ -223,7 +225,7 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             OverloadedError: The engine has been behind for ``Settings.start_wait_ms``.
             StoreError: The log takes no work now.
         """
-        definition = load_workflow(await self._meant(workflow), actions=self.actions)
+        definition = await self._definition(workflow)
         key = check_key(key)
         at, delay_ms = check_start_at(start_at)
         order = Order(
@@ -240,6 +242,21 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             any_version=isinstance(workflow, WorkflowRef) and workflow.version is None,
         )
         return await self._driver.start(order)
+
+    async def _definition(self, workflow: Startable) -> Workflow:
+        """Return what is to be started, checked; the workflows that its steps run have to be registered.
+
+        Raises:
+            ValidationError: As ``start_workflow``.
+        """
+        definition = load_workflow(await self._meant(workflow), actions=self.actions)
+        calls = {path: node.workflow for path, node in all_nodes(definition) if node.workflow}
+        if calls:
+            known = {one.workflow_id for one in await self._driver.versions()}
+            problems = [_unknown(path, name, known) for path, name in calls.items() if name not in known]
+            if problems:
+                raise ValidationError("; ".join(map(str, problems)), problems)
+        return definition
 
     async def _meant(self, workflow: Startable) -> Source:
         """Return a workflow that is named by its id as what is registered under it."""
@@ -375,7 +392,7 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         """
         definition = None
         if workflow is not None:
-            definition = load_workflow(await self._meant(workflow), actions=self.actions)
+            definition = await self._definition(workflow)
         fork = Fork(
             source=execution_id,
             step=from_step,
@@ -572,6 +589,13 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
             check_payload(data, "data", self.settings),
             event_id or uuid.uuid4().hex,
         )
+
+
+def _unknown(path: str, name: str, known: Collection[str]) -> Problem:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f'did you mean "{near[0]}"?' if near else "register it, or give it to the engine as workflows=[...]"
+    message = f'step "{path}" runs the workflow "{name}", which is not registered'
+    return Problem("unknown_workflow", message, path, hint=hint)
 
 
 def run_sync(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from treadle import ExecutionStatus, Settings, WorkflowEngine
+from treadle import ExecutionStatus, Settings, ValidationError, WorkflowEngine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,14 +156,34 @@ output: "${steps.next.status == 'COMPLETED' ? next + 1 : 0}"
         assert (await engine.run_workflow(down, {"n": 7})).output == 7
 
 
-async def test_a_step_waits_for_a_workflow_that_nobody_registered_yet(work: Work) -> None:
-    async with asyncio.timeout(20), engine_of(work) as engine:
-        await engine.start_workflow(OUTER, {"n": 2}, execution_id="x")
-        while "double" not in engine.health.unregistered_workflows:  # noqa: ASYNC110 - as health is elsewhere
-            await asyncio.sleep(0)
-        await engine.register_workflow(DOUBLE)
-        assert (await engine.wait("x")).output == 8
-        assert engine.health.unregistered_workflows == ()
+async def test_a_workflow_that_nobody_registered_is_told_at_the_start(work: Work) -> None:
+    async with asyncio.timeout(20), engine_of(work, DOUBLE) as engine:
+        with pytest.raises(ValidationError, match='did you mean "double"') as caught:
+            await engine.start_workflow({**EACH, "nodes": [{**EACH["nodes"][0], "workflow": "duoble"}]}, {"ns": []})  # type: ignore[dict-item]
+        assert [(one.code, one.path) for one in caught.value.problems] == [("unknown_workflow", "m")]
+        with pytest.raises(ValidationError, match="register it, or give it to the engine"):
+            await engine.start_workflow(calls("nothing like it"))
+        assert (await engine.list_executions())[0] == []
+
+
+async def test_a_step_waits_for_a_workflow_that_nobody_registered_here_yet(work: Work) -> None:
+    """As where an execution was moved to another file."""
+    asks = {**calls("double", input={"n": "${ask}"})}
+    asks = {**asks, "nodes": [{"id": "ask", "type": "input"}, *asks["nodes"]]}
+    asks = {**asks, "connections": [{"source": "ask", "target": "c"}]}
+    async with asyncio.timeout(20):
+        async with engine_of(work, DOUBLE) as engine:
+            await engine.start_workflow(asks, execution_id="x")
+            await happened(engine, "x", "InputAsked")
+            document = await engine.export_execution("x")
+        async with engine_of(work) as engine:
+            await engine.import_execution(document)
+            await engine.submit_input("x", "ask", 2)
+            while "double" not in engine.health.unregistered_workflows:  # noqa: ASYNC110 - as health is elsewhere
+                await asyncio.sleep(0)
+            await engine.register_workflow(DOUBLE)
+            assert (await engine.wait("x")).output == 4
+            assert engine.health.unregistered_workflows == ()
 
 
 async def test_missing_inputs_come_up_and_what_is_given_goes_down(work: Work) -> None:

@@ -105,3 +105,13 @@ def test_a_key_and_a_time_are_given_on_the_command_line(folder: Path) -> None:
     assert treadle(folder, "show", "first")[1].splitlines()[-2] == "CANCELLED"
     code, _, err = treadle(folder, "run", flow, "--start-at", "tomorrow")
     assert (code, "Traceback" in err, err[:22]) == (2, False, 'error: start_at: "tomo')
+
+
+def test_the_workflows_that_steps_run_are_registered_with_the_run(folder: Path) -> None:
+    (folder / "outer.yaml").write_text("id: outer\nnodes: [{id: c, type: workflow, config: {workflow: greet}}]\n")
+    code, _, err = treadle(folder, "run", "outer.yaml")
+    assert (code, 'step "c" runs the workflow "greet", which is not registered' in err) == (2, True)
+    code, out, _ = treadle(folder, "run", "outer.yaml", "--workflows", "flows", "--id", "x")
+    assert (code, out.splitlines()[-1]) == (0, 'COMPLETED: "one"')
+    assert treadle(folder, "run", "outer.yaml")[0] == 0  # it stays registered
+    assert treadle(folder, "show", "x/c")[0] == 0

@@ -32,6 +32,10 @@ EXIT_CODES: Final = {
 DEFAULT_DB: Final = Path("treadle.db")
 
 File = Annotated[Path, typer.Argument(help="A workflow as YAML or JSON.")]
+Workflows = Annotated[
+    list[Path] | None,
+    typer.Option("--workflows", help="Workflows that steps run, or folders of them."),
+]
 OtherFile = Annotated[Path | None, typer.Option("--workflow", help="Another workflow, as YAML or JSON.")]
 ExecutionId = Annotated[str, typer.Argument(help="Id of the execution.")]
 Db = Annotated[Path, typer.Option(help="The SQLite file of the engine.")]

@@ -39,6 +39,7 @@ from treadle.cli.arguments import (
     Set,
     Slots,
     Where,
+    Workflows,
     Yes,
     import_actions,
     need_file,
@@ -101,6 +102,7 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
     start_at: Annotated[
         str | None, typer.Option("--start-at", help="When it begins: a time with its zone, or how long from now.")
     ] = None,
+    workflows: Workflows = None,
     priority: Annotated[int, typer.Option(help="Its steps start before those of lower ones.")] = 0,
     tag: Annotated[list[str] | None, typer.Option(help="Shown and searched in lists, name=value.")] = None,
     slots: Slots = SLOTS,
@@ -119,7 +121,9 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
 
     async def whole() -> ExecutionState | None:
         recover = [execution_id] if execution_id else "none"
-        async with WorkflowEngine(slots, store=db, actions=modules, recover=recover, secrets=known) as engine:
+        async with WorkflowEngine(
+            slots, store=db, actions=modules, workflows=workflows or (), recover=recover, secrets=known
+        ) as engine:
             source = _load(file, engine) if is_file else await _registered(workflow, version, engine)
             before = await _last_cursor(engine, execution_id)
             started = await engine.start_workflow(

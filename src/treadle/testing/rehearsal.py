@@ -13,7 +13,7 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
-from treadle import NotFoundError, Registry, ValidationError, load_workflow
+from treadle import NotFoundError, Registry, ValidationError, load_workflow, load_workflows
 from treadle.model import NodeType
 from treadle.paths import all_nodes, find_node, first_steps, is_step
 from treadle.secrets import as_provider
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from treadle.definition import Source
     from treadle.model import ExecutionState, HistoryEvent, JsonValue, Node, StepError, Workflow
     from treadle.secrets import Secrets
     from treadle.store.protocol import Store
@@ -73,6 +74,7 @@ def rehearse(
     input_data: Mapping[str, JsonValue] | None = None,
     *,
     actions: Iterable[object] = (),
+    workflows: Iterable[Source] = (),
     replace: Mapping[str, Replacement] | None = None,
     until: Until = None,
     strict: bool = False,
@@ -91,6 +93,7 @@ def rehearse(
         workflow: A ``Workflow``, a document, or the path or text of one.
         input_data: JSON object.
         actions: As ``WorkflowEngine`` takes them; those that are not replaced are really called.
+        workflows: What its steps run, as ``WorkflowEngine`` takes them.
         replace: What stands for an action, by its name: a function with a fitting signature, a JSON value that every
             call gives, an exception that every call raises, or a word of ``treadle.testing``: ``outcomes``,
             ``by_step``, ``returns``, ``raises``, ``never``.
@@ -114,7 +117,11 @@ def rehearse(
     real = Registry(actions)
     given = dict(replace or {})
     loaded = load_workflow(workflow)
-    check_replacements(loaded, real, given, is_strict=strict)
+    inner = load_workflows(workflows)
+    of_inner = {name for one in inner for _, node in all_nodes(one) for name in node.action_names}
+    own = {name for _, node in all_nodes(loaded) for name in node.action_names}
+    checked = {name: one for name, one in given.items() if name in own or name not in of_inner}
+    check_replacements(loaded, real, checked, is_strict=strict)
     blocking = None if store == ":memory:" else _blocking(store)
     parts = Parts(
         MemoryStore() if blocking is None else blocking,
@@ -122,6 +129,7 @@ def rehearse(
         Calls(real, given, {node.id for node in loaded.nodes}),
         real,
         loaded,
+        inner,
         secrets=as_provider(_made_up if secrets is None else secrets),
         slots=max_concurrent_steps,
         seed=seed,

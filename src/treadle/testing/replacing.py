@@ -115,9 +115,9 @@ def _listed(names: Collection[str]) -> str:
     return ", ".join(map(repr, names)) or "none"
 
 
-def on_stage(workflow: Workflow, real: Registry, call: Caller) -> Registry:
-    """Return a registry in which every action of ``real`` and of the workflow goes through ``call``."""
-    used = [name for _, node in all_nodes(workflow) for name in node.action_names]
+def on_stage(workflows: Iterable[Workflow], real: Registry, call: Caller) -> Registry:
+    """Return a registry in which every action of ``real`` and of the workflows goes through ``call``."""
+    used = [name for one in workflows for _, node in all_nodes(one) for name in node.action_names]
     return Registry([{name: _through(name, call) for name in dict.fromkeys([*real, *used])}])
 
 

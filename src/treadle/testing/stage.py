@@ -16,7 +16,7 @@ from treadle.testing.loop import VirtualLoop
 from treadle.testing.replacing import on_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from msgspec import Raw
 
@@ -42,19 +42,21 @@ class Parts:
         calls: What was called, and what stands for what.
         real: Actions by name.
         workflow: What is rehearsed.
+        workflows: What its steps run.
         secrets: Knows the secrets.
         slots: ``max_concurrent_steps``.
         seed: Of the random numbers.
         patience: Seconds of real time for one verb.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one place makes them
         self,
         store: Store,
         clock: ManualClock,
         calls: Calls,
         real: Registry,
         workflow: Workflow,
+        workflows: Sequence[Workflow],
         *,
         secrets: SecretProvider | None,
         slots: int,
@@ -66,6 +68,7 @@ class Parts:
         self.calls = calls
         self.real = real
         self.workflow = workflow
+        self.workflows = workflows
         self.secrets = secrets
         self.slots = slots
         self.patience = patience
@@ -93,7 +96,7 @@ class Stage:
         self._main: asyncio.Task[Any] | None = None
         self._stuck = ""
         self._loop.stuck = self._is_stuck
-        registry = on_stage(parts.workflow, parts.real, self._call)
+        registry = on_stage((parts.workflow, *parts.workflows), parts.real, self._call)
         driver = _Driver(
             parts.store,
             registry,
@@ -104,7 +107,9 @@ class Stage:
             draw=parts.draw,
             next_request=parts.next_request,
         )
-        self.engine = WorkflowEngine(parts.slots, actions=[registry], settings=Settings(), driver=driver)
+        self.engine = WorkflowEngine(
+            parts.slots, actions=[registry], workflows=parts.workflows, settings=Settings(), driver=driver
+        )
 
     async def _call(self, name: str, context: StepContext, parameters: dict[str, Any]) -> object:
         try:

@@ -185,6 +185,7 @@ def test_a_thousand_items_cost_lines_of_a_few(runs: Any) -> None:
 def test_ids_that_are_no_identifiers_and_calls_of_workflows_have_lines_too() -> None:
     inner = {"id": "a.b", "type": "map", "items": [1], "workflow": "other", "input": {}}
     document = {"id": "w", "nodes": [{"id": "my map", "type": "map", "items": [1], "body": {"nodes": [inner]}}]}
-    with rehearse(document, until=timedelta(0)) as run:
+    asks = {"id": "other", "nodes": [{"id": "ask", "type": "input"}]}
+    with rehearse(document, workflows=[asks], until=timedelta(0)) as run:
         lines = without_times(draw(document, run.history))
     assert lines[1:4] == ["└── ▶ my map  0/1 item", '    └── ▶ [0]["a.b"]  0/1 item', "        └── ▶ [0].other"]

@@ -605,3 +605,20 @@ def test_a_replacement_of_a_step_that_there_is_not_is_told(step: str, message: s
 def test_until_names_one_step(until: str, message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)):
         rehearse(EACH, {"xs": [1]}, replace={"charge": 1, "look": 1}, until=until)
+
+
+def test_workflows_that_steps_run_are_rehearsed_with_them() -> None:
+    inner = {
+        "id": "inner",
+        "nodes": [
+            {"id": "w", "type": "wait", "duration": "1h"},
+            {"id": "a", "action": "double", "parameters": {"n": 4}},
+        ],
+        "connections": [{"source": "w", "target": "a"}],
+    }
+    outer = {"id": "outer", "nodes": [{"id": "c", "type": "workflow", "workflow": "inner"}]}
+    with rehearse(outer, workflows=[inner], replace={"double": lambda n: n * 2}) as run:
+        assert (run.status, run.output, run.calls("double")[0].step) == ("COMPLETED", 8, "a")
+        assert run.elapsed == timedelta(hours=1)
+    with pytest.raises(ValidationError, match='runs the workflow "inner", which is not registered'):
+        rehearse(outer)
