@@ -37,14 +37,18 @@ from treadle.durations import MAX_DURATION_MS
 from treadle.errors import ValidationError
 from treadle.model import (
     Body,
+    Compensation,
     Connection,
     ExecutionStatus,
+    Fallback,
     Jitter,
     Join,
     JoinKind,
     Node,
     NodeType,
+    OnExhausted,
     OnFailure,
+    OnInterrupted,
     OnSkip,
     Outcome,
     Problem,
@@ -285,7 +289,7 @@ def _holding(common: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Nod
     few = {name: common[name] for name in ("id", "condition", "on_skip", "join", "cancel_rest")}
     timeouts = st.sampled_from([None, 1, 86_400_000])
     return st.builds(
-        replace, st.sampled_from(HOLDERS), timeout_ms=timeouts, on_failure=st.sampled_from(OnFailure), **few
+        replace, st.sampled_from(EXAMPLES_OF_HOLDERS), timeout_ms=timeouts, on_failure=st.sampled_from(OnFailure), **few
     )
 
 
@@ -299,7 +303,7 @@ _BODY = Body((_set("x"), _ACT), (_ARROW,), {"y": "${input.y}"})
 _LOOP = Node("", type=NodeType.LOOP, until="index == 1", body=_BODY)
 _DEEP = Body((replace(_LOOP, id="in", body=Body((_ACT, _set("b c")))), _set("x")), (Connection("in", "x"),))
 _MAP = Node("", type=NodeType.MAP, items="${input.xs}", body=_BODY)
-HOLDERS = (
+EXAMPLES_OF_HOLDERS = (
     _MAP,
     replace(_MAP, items=[1, "${input.x}"], item_name="row", max_concurrency=1, tolerate=3, body=_DEEP),
     replace(_MAP, items=[], item_name="item", tolerate="12.5%", complete_when="size(results) == total - failed"),
@@ -311,6 +315,17 @@ HOLDERS = (
     Node("", type=NodeType.PARALLEL, body=_BODY),
     Node("", type=NodeType.PARALLEL, body=Body((replace(_MAP, id="m", body=_DEEP),)), race=True),
 )
+
+
+UNDOES = [
+    Compensation("s", "undo", {"id": "${input.x}"}, 5_000, RetryPolicy(max_attempts=7)),
+    Compensation("", "undo"),
+]
+FALLBACKS = [
+    Fallback("", "other", {}, 250, RetryPolicy(jitter=Jitter.FULL), UNDOES[0]),
+    Fallback("s", "other", None, compensate=UNDOES[1]),
+    Fallback("s", "other", {"x": [1]}),
+]
 
 
 def _calling(identity: str) -> st.SearchStrategy[Node]:
@@ -329,6 +344,10 @@ def _calling(identity: str) -> st.SearchStrategy[Node]:
         total_timeout_ms=BOUNDS,
         retry=RETRIES,
         max_interruptions=st.integers(0, 99),
+        on_interrupted=st.sampled_from(OnInterrupted),
+        on_exhausted=st.sampled_from(OnExhausted),
+        fallback=st.none() | st.sampled_from(FALLBACKS),
+        compensate=st.none() | st.sampled_from(UNDOES),
         continue_on_error=st.booleans(),
         input_schema=SCHEMAS,
         output_schema=SCHEMAS,
@@ -360,6 +379,7 @@ WORKFLOWS = st.builds(
     timeout_ms=BOUNDS,
     max_concurrent_steps=st.none() | st.integers(1, 99),
     on_failure=st.sampled_from(OnFailure),
+    compensate_on_cancel=st.booleans(),
     vars=OBJECTS,
     output=SMALL,
     annotations=ANNOTATIONS,
@@ -492,6 +512,7 @@ def written_in_python(workflow: Workflow) -> Workflow:
         timeout=span(workflow.timeout_ms),
         max_concurrent_steps=workflow.max_concurrent_steps,
         on_failure=workflow.on_failure.value,
+        compensate_on_cancel=workflow.compensate_on_cancel,
         variables=workflow.vars,
         annotations=workflow.annotations,
     )
@@ -594,6 +615,10 @@ def add_action(flow: NestingBuilder, node: Node, options: NodeOptions) -> NodeHa
         total_timeout=span(node.total_timeout_ms),
         retry=retry,
         max_interruptions=node.max_interruptions,
+        on_interrupted=node.on_interrupted.value,
+        on_exhausted=node.on_exhausted.value,
+        fallback=node.fallback,
+        compensate=node.compensate,
         input_schema=node.input_schema,
         output_schema=node.output_schema,
         **options,
