@@ -232,6 +232,21 @@ async def test_a_kept_event_passes_by_the_step_that_drops_it_and_reaches_the_one
         assert (await engine.wait(name)).output == {"drops": "now", "takes": "early"}
 
 
+@pytest.mark.parametrize("which", ["sent before", "sent after"])
+async def test_an_execution_from_another_file_gets_what_was_kept_and_what_is_sent(tmp_path: Path, which: str) -> None:
+    async with asyncio.timeout(30):
+        async with WorkflowEngine(store=tmp_path / "old.db") as engine:
+            await waiting(engine, PAID, 7, "one")
+            document = await engine.export_execution("one")
+        async with WorkflowEngine(store=tmp_path / "new.db") as engine:
+            if which == "sent before":
+                assert await engine.send_event("paid", 7, "x") is False
+            await engine.import_execution(document)
+            if which == "sent after":
+                assert await engine.send_event("paid", 7, "x") is True
+            assert (await engine.wait("one")).output == "x"
+
+
 # -- timeouts and timers
 
 
