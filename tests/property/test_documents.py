@@ -45,6 +45,7 @@ from treadle.model import (
     Join,
     JoinKind,
     Node,
+    NodeLimit,
     NodeType,
     OnExhausted,
     OnFailure,
@@ -328,6 +329,13 @@ FALLBACKS = [
 ]
 
 
+LIMITS = [
+    (),
+    (NodeLimit("tenant", "${input.x}", concurrency=2),),
+    (NodeLimit("crm", rate=5, per_ms=60_000), NodeLimit("plain"), NodeLimit("both", {"k": [1]}, 3, 4, 250)),
+]
+
+
 def _calling(identity: str) -> st.SearchStrategy[Node]:
     return st.builds(
         Node,
@@ -342,6 +350,9 @@ def _calling(identity: str) -> st.SearchStrategy[Node]:
         join=JOINS,
         timeout_ms=BOUNDS,
         total_timeout_ms=BOUNDS,
+        queue_timeout_ms=BOUNDS,
+        heartbeat_timeout_ms=BOUNDS,
+        limits=st.sampled_from(LIMITS),
         retry=RETRIES,
         max_interruptions=st.integers(0, 99),
         on_interrupted=st.sampled_from(OnInterrupted),
@@ -613,6 +624,9 @@ def add_action(flow: NestingBuilder, node: Node, options: NodeOptions) -> NodeHa
         parameters=node.parameters,
         timeout=span(node.timeout_ms),
         total_timeout=span(node.total_timeout_ms),
+        queue_timeout=span(node.queue_timeout_ms),
+        heartbeat_timeout=span(node.heartbeat_timeout_ms),
+        limits=node.limits,
         retry=retry,
         max_interruptions=node.max_interruptions,
         on_interrupted=node.on_interrupted.value,
