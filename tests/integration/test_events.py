@@ -30,6 +30,7 @@ from treadle.drivers.local import LocalDriver
 from treadle.drivers.local.clock import Clock
 from treadle.store.memory import MemoryStore
 from treadle.store.protocol import Mail
+from treadle.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -477,6 +478,18 @@ async def test_what_is_left_over_is_offered_only_to_executions_that_this_engine_
             assert (await engine.wait("one")).output == "x"
 
 
+async def test_a_kept_event_passes_by_executions_that_this_engine_does_not_go_on_with() -> None:
+    store = Shaky()
+    async with asyncio.timeout(20):
+        async with WorkflowEngine(store=store, settings=SOON) as engine:
+            await waiting(engine, ANY, None, "old")
+        await store.post([mail("paid", "x")])
+        await store.settle(["id of x"])  # as a process leaves it that is killed before it offered this
+        async with WorkflowEngine(store=store, settings=SOON, recover="none") as engine:
+            assert (await engine.run_workflow(ANY, execution_id="new")).output == "x"
+            assert (await engine.get_execution_state("old")).status is ExecutionStatus.RUNNING
+
+
 @pytest.mark.parametrize("how", ["fails", "doubts"])
 async def test_an_event_whose_writing_is_in_doubt_is_refused_and_counts_once_when_it_is_sent_again(how: str) -> None:
     store = Shaky()
@@ -716,6 +729,30 @@ async def test_another_process_sends_through_the_inbox(tmp_path: Path) -> None:
                 await client.send_event("paid", execution_id="nobody")
             with pytest.raises(ValidationError, match="the key of an event"):
                 await client.send_event("paid", "x" * 1_023)
+
+
+async def test_a_command_that_is_being_carried_out_is_answered_before_the_engine_closes(tmp_path: Path) -> None:
+    """What it does may be why the engine closes."""
+    entered, gate = asyncio.Event(), asyncio.Event()
+
+    class Slow(SqliteStore):
+        async def post(self, mails: Sequence[Mail]) -> Sequence[Posted]:
+            entered.set()
+            await gate.wait()
+            return await super().post(mails)
+
+    settings = Settings(inbox_poll_ms=5)
+    async with asyncio.timeout(30), WorkflowEngine(store=Slow(tmp_path / "log.db"), settings=settings) as engine:
+        await waiting(engine, PAID, 7, "one")
+        async with Client(tmp_path / "log.db") as client:
+            sending = asyncio.create_task(client.send_event("paid", 7, "x"))
+            await entered.wait()
+            closing = asyncio.create_task(engine.close())
+            for _ in range(50):
+                await asyncio.sleep(0)
+            gate.set()
+            await closing
+            assert await sending is True
 
 
 async def test_an_event_sent_while_no_engine_runs_waits_for_one_and_counts_once(tmp_path: Path) -> None:
