@@ -14,6 +14,7 @@ from bench.imports import start_times
 from bench.measure import Spread, play, spread
 from bench.schedules import play_schedules
 from bench.waiting import play_waiting
+from treadle import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +129,7 @@ def _schedule_figures(folder: Path, rounds: int, is_tiny: bool) -> dict[str, Spr
 
 
 def _waiting_figures(folder: Path, rounds: int, is_tiny: bool) -> dict[str, Spread]:  # noqa: FBT001 - as above
-    size, idle = (40, 10) if is_tiny else (10_000, 1_000)
+    size, idle = (40, 10) if is_tiny else (10_000, Settings().idle_executions)
     played = play_waiting(folder, count=rounds, size=size, idle=idle)
     return {name: spread(one[name] for one in played) for name in played[0]}
 
@@ -188,10 +189,11 @@ ROWS: Final = (
     ),
     Row(
         "waiting",
-        "10,000 executions that wait for a time or an event, beyond the 1,000 kept in memory",
+        "10,000 executions that wait for a time or an event, beyond those kept in memory",
         None,
         (
             Goal("away_bytes", "bytes of the process for each", 2_048.0),
+            Goal("together_bytes", "bytes of Python's heap for each of 1,000 in all", 2_048.0),
             Goal("more_tasks", "tasks for all of them", 0.0),
             Goal("more_threads", "threads for all of them", 0.0),
         ),

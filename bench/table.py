@@ -88,7 +88,8 @@ def _detail(result: Result) -> str:
             f"{result.title}: {_text(figures['away_bytes'])} bytes of the process each "
             f"({_text(figures['away_heap_bytes'])} of Python's heap), {figures['more_tasks'].high:.0f} tasks and "
             f"{figures['more_threads'].high:.0f} threads for all; {_text(figures['kept_heap_bytes'])} bytes of heap "
-            f"for one that is kept in memory; {_text(figures['start_per_s'])} starts/s, "
+            f"for one that is kept in memory, {_text(figures['together_bytes'])} for each of 1,000 in all; "
+            f"{_text(figures['start_per_s'])} starts/s, "
             f"{_text(figures['send_per_s'])} events/s to those that left it"
         )
     if not result.steps:

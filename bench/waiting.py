@@ -2,7 +2,8 @@
 
 Each figure is taken in a process of its own, by what it grows: from when as many executions wait as the engine keeps
 in memory (``Settings.idle_executions``) to when ten thousand more do. The resident set counts everything, the allocator
-and SQLite included; the heap, in another process, is what Python's ``tracemalloc`` counts.
+and SQLite included; the heap, in another process, is what Python's ``tracemalloc`` counts. A third process has a
+thousand executions in all, those in memory among them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from typing import TYPE_CHECKING, Final
 from treadle import Settings, WorkflowEngine, load_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from treadle import ExecutionId
 
 ROOT: Final = Path(__file__).parents[1]
 IN_FLIGHT: Final = 500
@@ -41,7 +44,7 @@ def play_waiting(folder: Path, *, count: int, size: int, idle: int) -> list[dict
 
 def _play_once(folder: Path, size: int, idle: int) -> dict[str, float]:
     found: dict[str, float] = {}
-    for what in ("resident", "heap"):
+    for what in PLAYS:
         with tempfile.TemporaryDirectory(prefix="treadle-bench-", dir=folder) as name:
             command = [sys.executable, "-m", "bench.waiting", what, str(Path(name) / "w.db"), str(size), str(idle)]
             done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
@@ -88,14 +91,29 @@ async def heap(path: Path, size: int, idle: int) -> dict[str, float]:
         return {"kept_heap_bytes": (kept - empty) / max(idle, 1), "away_heap_bytes": (_heap_bytes() - kept) / size}
 
 
-async def _start(engine: WorkflowEngine, numbers: range) -> None:
+async def all_together(path: Path, size: int, idle: int) -> dict[str, float]:
+    """Return the bytes of Python's heap for each of a tenth of ``size`` executions, kept in memory or not."""
+    count = size // 10
+    async with WorkflowEngine(store=path, settings=Settings(idle_executions=idle)) as engine:
+        for execution_id in await _start(engine, range(-count, 0)):
+            await engine.terminate_execution(execution_id)  # whatever grows once has grown
+            await engine.wait(execution_id)
+        tracemalloc.start()
+        empty = _heap_bytes()
+        await _start(engine, range(count))
+        return {"together_bytes": (_heap_bytes() - empty) / count}
+
+
+async def _start(engine: WorkflowEngine, numbers: range) -> list[ExecutionId]:
     """Start executions and return once all of them wait: one for a time, the next for an event, and so on."""
     timer, event = load_workflow(TIMER), load_workflow(EVENT)
+    started: list[ExecutionId] = []
 
     async def start(number: int) -> None:
-        await engine.start_workflow(event if number % 2 else timer, {"order": number})
+        started.append(await engine.start_workflow(event if number % 2 else timer, {"order": number}))
 
     await _in_flight(numbers, start)
+    return started
 
 
 async def _in_flight(numbers: range, work: Callable[[int], Awaitable[None]]) -> None:
@@ -120,7 +138,12 @@ def _heap_bytes() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
+PLAYS: Final[dict[str, Callable[[Path, int, int], Coroutine[None, None, dict[str, float]]]]] = {
+    "resident": resident,
+    "heap": heap,
+    "together": all_together,
+}
+
 if __name__ == "__main__":
     what, path, size, idle = sys.argv[1:]
-    play = resident if what == "resident" else heap
-    sys.stdout.write(json.dumps(asyncio.run(play(Path(path), int(size), int(idle)))))
+    sys.stdout.write(json.dumps(asyncio.run(PLAYS[what](Path(path), int(size), int(idle)))))

@@ -60,7 +60,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     step_threads: int = 0
     active_executions: int = 10_000
     start_wait_ms: int = 60_000
-    idle_executions: int = 1_000
+    idle_executions: int = 128
     max_schedules: int = 100_000
     grace_ms: int = 10_000
     store_retry_ms: int = 500
