@@ -24,8 +24,9 @@ from treadle import Settings, WorkflowEngine, load_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from typing import TypeAlias
 
-    from treadle import ExecutionId
+    Play: TypeAlias = Callable[[Path, int, int], Coroutine[None, None, dict[str, float]]]
 
 ROOT: Final = Path(__file__).parents[1]
 IN_FLIGHT: Final = 500
@@ -104,10 +105,10 @@ async def all_together(path: Path, size: int, idle: int) -> dict[str, float]:
         return {"together_bytes": (_heap_bytes() - empty) / count}
 
 
-async def _start(engine: WorkflowEngine, numbers: range) -> list[ExecutionId]:
+async def _start(engine: WorkflowEngine, numbers: range) -> list[str]:
     """Start executions and return once all of them wait: one for a time, the next for an event, and so on."""
     timer, event = load_workflow(TIMER), load_workflow(EVENT)
-    started: list[ExecutionId] = []
+    started: list[str] = []
 
     async def start(number: int) -> None:
         started.append(await engine.start_workflow(event if number % 2 else timer, {"order": number}))
@@ -138,7 +139,7 @@ def _heap_bytes() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-PLAYS: Final[dict[str, Callable[[Path, int, int], Coroutine[None, None, dict[str, float]]]]] = {
+PLAYS: Final[dict[str, Play]] = {
     "resident": resident,
     "heap": heap,
     "together": all_together,
