@@ -90,7 +90,7 @@ def test_the_example_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
         ("how-to/register-workflows.md", 2),
         ("how-to/keep-secrets.md", 1),
         ("how-to/replace-an-embedded-engine.md", 3),
-        ("how-to/test-your-workflows.md", 3),
+        ("how-to/test-your-workflows.md", 4),
         ("how-to/schedules.md", 3),
         ("how-to/wait-for-events.md", 2),
         ("how-to/limits.md", 1),

@@ -13,15 +13,17 @@ from msgspec import Struct
 from treadle.errors import TreadleError, ValidationError
 from treadle.model import JsonValue
 from treadle.signatures import CONTEXT, is_async, wants_context
+from treadle.testing.casting import cast_name
 from treadle.testing.errors import RehearsalError
 from treadle.testing.replacing import is_function, replacement_for
 from treadle.testing.words import Outcome, Outcomes, as_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Executor
 
     from treadle.actions import Registry, StepContext
+    from treadle.model import Workflow
     from treadle.testing.words import Replacement
 
 
@@ -30,7 +32,7 @@ class Call(Struct, frozen=True):
 
     Attributes:
         action: Its name.
-        step: For which step.
+        step: For which step; ``ship/pack`` is the step ``pack`` of the execution that the step ``ship`` has started.
         attempt: Number of the attempt; the first is 1.
         parameters: What it was called with, without ``context``.
         at: Virtual time since the rehearsal began.
@@ -62,7 +64,8 @@ class Hold:
 
     def takes(self, context: StepContext) -> bool:
         """Tell whether this is the attempt to stop at; only one is."""
-        fits = context.step == self._step and self._attempt in (None, context.attempt) and not self._is_taken
+        is_it = cast_name(context.execution_id, context.step) == self._step
+        fits = is_it and self._attempt in (None, context.attempt) and not self._is_taken
         self._is_taken = self._is_taken or fits
         return fits
 
@@ -82,7 +85,7 @@ class Calls:
     Args:
         real: Actions by name.
         replace: What stands for some of them.
-        top: Ids of the nodes at the top.
+        workflow: What is rehearsed.
 
     Attributes:
         made: Every call, in order.
@@ -90,13 +93,13 @@ class Calls:
         fault: What ends the test; None while nothing does.
     """
 
-    def __init__(self, real: Registry, replace: Mapping[str, Replacement], top: Container[str]) -> None:
+    def __init__(self, real: Registry, replace: Mapping[str, Replacement], workflow: Workflow) -> None:
         self.made: list[Call] = []
         self.hold: Hold | None = None
         self.fault: RehearsalError | None = None
         self._real = real
         self._replace = replace
-        self._top = top
+        self._workflow = workflow
         self._counts: dict[tuple[str, str], int] = {}
 
     @property
@@ -109,13 +112,13 @@ class Calls:
         self, executor: Executor, elapsed: float, name: str, context: StepContext, parameters: dict[str, Any]
     ) -> object:
         """Call what stands for an action, or the action itself."""
-        at = timedelta(seconds=elapsed)
-        self.made.append(Call(name, context.step, context.attempt, dict(parameters), at))
+        at, step = timedelta(seconds=elapsed), cast_name(context.execution_id, context.step)
+        self.made.append(Call(name, step, context.attempt, dict(parameters), at))
         hold = self.hold if self.hold is not None and self.hold.takes(context) else None
         work = self._work(executor, name, context, parameters)
         if hold is None:
             return await work
-        if not is_sync(self._target(name, context.step)):
+        if not is_sync(self._target(name, step)):
             hold.reached.set()  # it may not end by itself; what it does first is done before anyone is told
         try:
             result = await work
@@ -126,7 +129,7 @@ class Calls:
         return result
 
     def _target(self, name: str, step: str) -> Replacement:
-        one, is_replaced = replacement_for(self._replace, name, step, self._top)
+        one, is_replaced = replacement_for(self._replace, name, step, self._workflow)
         if is_replaced:
             return one
         known = self._real.get(name)
@@ -135,9 +138,10 @@ class Calls:
         return known.function
 
     async def _work(self, executor: Executor, name: str, context: StepContext, parameters: dict[str, Any]) -> object:
-        target = self._target(name, context.step)
+        step = cast_name(context.execution_id, context.step)
+        target = self._target(name, step)
         if not is_function(target):
-            return await self._outcome(target, name, context.step).happen()
+            return await self._outcome(target, name, step).happen()
         given = {**parameters, CONTEXT: context} if wants_context(target) else parameters
         if not is_sync(target):
             return await _called(target, given)

@@ -23,15 +23,31 @@ def treadle_actions() -> list[object]:
 
 
 @pytest.fixture
-def treadle_run(request: pytest.FixtureRequest, treadle_actions: list[object]) -> Iterator[Rehearse]:
+def treadle_workflows() -> list[object]:
+    """Return the workflows that steps of others run; define a fixture of this name in ``conftest.py`` to say which."""
+    return []
+
+
+@pytest.fixture
+def treadle_run(
+    request: pytest.FixtureRequest, treadle_actions: list[object], treadle_workflows: list[object]
+) -> Iterator[Rehearse]:
     """Rehearse workflows with the project's actions; a relative path may also be one beside the test's file."""
     from treadle.testing import rehearse
 
     with ExitStack() as open_ones:
 
-        def run(workflow: Any, input_data: Any = None, *, actions: Any = (), **options: Any) -> Rehearsal:  # noqa: ANN401 - as ``Rehearse`` says
-            found = _beside(request.path.parent, workflow)
-            return open_ones.enter_context(rehearse(found, input_data, actions=[*treadle_actions, *actions], **options))
+        def run(
+            workflow: Any,  # noqa: ANN401 - as ``Rehearse`` says, and so below
+            input_data: Any = None,  # noqa: ANN401
+            *,
+            actions: Any = (),  # noqa: ANN401
+            workflows: Any = (),  # noqa: ANN401
+            **options: Any,  # noqa: ANN401
+        ) -> Rehearsal:
+            found, *others = (_beside(request.path.parent, one) for one in (workflow, *workflows, *treadle_workflows))
+            options |= {"actions": [*treadle_actions, *actions], "workflows": others}
+            return open_ones.enter_context(rehearse(found, input_data, **options))
 
         yield run
 

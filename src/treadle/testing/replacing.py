@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from treadle.actions import Registry
 from treadle.errors import ValidationError
 from treadle.model import Problem
-from treadle.paths import all_nodes, first_steps, is_step, node_path
+from treadle.paths import all_nodes, first_steps
 from treadle.signatures import signature_of
+from treadle.testing.casting import cast_path, find_cast
 from treadle.testing.words import ByStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from treadle.actions import StepContext
     from treadle.model import JsonValue, Node, Workflow
@@ -33,56 +34,88 @@ class Caller(Protocol):
 
 
 def check_replacements(
-    workflow: Workflow, real: Registry, replace: Mapping[str, Replacement], *, is_strict: bool
+    workflow: Workflow,
+    others: Sequence[Workflow],
+    real: Registry,
+    replace: Mapping[str, Replacement],
+    *,
+    is_strict: bool,
 ) -> None:
-    """Raise ``ValidationError`` with every replacement that fits no action or node of ``workflow``."""
+    """Raise ``ValidationError`` with every replacement that fits no action or node of ``workflow`` or of the others."""
+    cast = Cast(workflow, others, real)
     problems = [
         Problem("replacement", text, f"replace[{name!r}]")
         for name, one in replace.items()
-        for text in _problems(name, one, real, workflow, is_strict=is_strict)
+        for text in _problems(name, one, cast, is_strict=is_strict)
     ]
     if problems:
         raise ValidationError("\n".join(map(str, problems)), problems)
 
 
-def _problems(name: str, one: Replacement, real: Registry, workflow: Workflow, *, is_strict: bool) -> Iterator[str]:
-    nodes = {path: node for path, node in all_nodes(workflow) if node.calls}
-    used = {called for node in nodes.values() for called in node.action_names}
-    if name not in used and (is_strict or name not in real):
-        what = "no node of the workflow calls it" if name in real else "there is no such action"
-        yield what + _nearest(name, used)
+class Cast:
+    """Who calls what.
+
+    Args:
+        workflow: What is rehearsed.
+        others: What its steps run.
+        real: Actions by name.
+    """
+
+    def __init__(self, workflow: Workflow, others: Sequence[Workflow], real: Registry) -> None:
+        self.workflow = workflow
+        self.others = others
+        self.real = real
+        self.nodes = [(f"the node {path!r} passes", node) for path, node in all_nodes(workflow) if node.calls]
+        for one in others:
+            if one.id != workflow.id:
+                self.nodes += [
+                    (f"the node {path!r} of the workflow {one.id!r} passes", node)
+                    for path, node in all_nodes(one)
+                    if node.calls
+                ]
+        self.used = {called for _, node in self.nodes for called in node.action_names}
+
+
+def _problems(name: str, one: Replacement, cast: Cast, *, is_strict: bool) -> Iterator[str]:
+    if name not in cast.used and (is_strict or name not in cast.real):
+        what = "no node of the workflow calls it" if name in cast.real else "there is no such action"
+        yield what + _nearest(name, cast.used)
         return
-    callers = {path: node for path, node in nodes.items() if name in node.action_names}
-    if isinstance(one, ByStep):
-        top = {node.id for node in workflow.nodes}
-        for step, inner in one.steps.items():
-            path = node_path(step, top)
-            if path in callers and (step == path or is_step(workflow, step)):
-                yield from _unfit(inner, name, real, {path: callers[path]}, f"[{step!r}]")
-            else:
-                known = [key for key, node in first_steps(workflow).items() if name in node.action_names]
-                yield f"no step {step!r} calls it" + _nearest(step, known)
-    else:
-        yield from _unfit(one, name, real, callers, "")
+    callers = [(source, node) for source, node in cast.nodes if name in node.action_names]
+    if not isinstance(one, ByStep):
+        yield from _unfit(one, name, cast.real, callers, "")
+        return
+    for step, inner in one.steps.items():
+        try:
+            node = find_cast(cast.workflow, cast.others, step, is_one=False)
+        except ValidationError:
+            node = None
+        if node is not None and name in node.action_names:
+            yield from _unfit(inner, name, cast.real, [(f"the node {step!r} passes", node)], f"[{step!r}]")
+        else:
+            known = [key for key, node in first_steps(cast.workflow).items() if name in node.action_names]
+            yield f"no step {step!r} calls it" + _nearest(step, known)
 
 
-def _unfit(one: Replacement, name: str, real: Registry, callers: Mapping[str, Node], place: str) -> Iterator[str]:
+def _unfit(
+    one: Replacement, name: str, real: Registry, callers: Sequence[tuple[str, Node]], place: str
+) -> Iterator[str]:
     given = _signature(one)
     if given is None:
         return
     known = real.get(name)
     wanted = None if known is None else _signature(known.function)
     if wanted is None:
-        for path, node in callers.items():
+        for source, node in callers:
             for parameters in _passed(node, name):
-                yield from _misfits(given, parameters, f"the node {path!r} passes", place)
+                yield from _misfits(given, parameters, source, place)
         return
     yield from _misfits(given, wanted.names, f"the action {name}{wanted} takes", place)
     if wanted.takes_any:
-        for path, node in callers.items():
+        for source, node in callers:
             for parameters in _passed(node, name):
                 rest = [key for key in parameters if key not in wanted.names]
-                yield from _misfits(given, [*wanted.names, *rest], f"the node {path!r} passes", place)
+                yield from _misfits(given, [*wanted.names, *rest], source, place)
 
 
 def _passed(node: Node, name: str) -> Iterator[Mapping[str, JsonValue]]:
@@ -129,13 +162,13 @@ def _through(name: str, call: Caller) -> Callable[..., Any]:
 
 
 def replacement_for(
-    replace: Mapping[str, Replacement], name: str, step: str, top: Container[str]
+    replace: Mapping[str, Replacement], name: str, step: str, workflow: Workflow
 ) -> tuple[Replacement, bool]:
     """Return what stands for an action in a step, and whether anything does: its own comes before its node's."""
     one = replace.get(name, _NOTHING)
     if isinstance(one, ByStep):
         own = one.steps.get(step, _NOTHING)
-        one = one.steps.get(node_path(step, top), _NOTHING) if own is _NOTHING else own
+        one = one.steps.get(cast_path(workflow, step), _NOTHING) if own is _NOTHING else own
     return one, one is not _NOTHING
 
 

@@ -196,6 +196,17 @@ class _Driver(LocalDriver):
         """Begin to cancel, or end at once."""
         return await super().cancel(execution_id, reason, request or self._next_request(), at_once=at_once)
 
+    async def retry(
+        self, execution_id: str, request: str = "", *, new_key: bool = False, by_parent: bool = False
+    ) -> bool:
+        """Go on after a failure."""
+        request = request or self._next_request()
+        return await super().retry(execution_id, request, new_key=new_key, by_parent=by_parent)
+
+    async def cancel_step(self, execution_id: str, step: str, request: str = "") -> bool:
+        """Cancel one step."""
+        return await super().cancel_step(execution_id, step, request or self._next_request())
+
     async def answer(self, execution_id: str, step: str, answer: Answer, output: Raw | None, request: str = "") -> None:
         """Answer for a step whose attempts are spent."""
         await super().answer(execution_id, step, answer, output, request or self._next_request())

@@ -618,7 +618,138 @@ def test_workflows_that_steps_run_are_rehearsed_with_them() -> None:
     }
     outer = {"id": "outer", "nodes": [{"id": "c", "type": "workflow", "workflow": "inner"}]}
     with rehearse(outer, workflows=[inner], replace={"double": lambda n: n * 2}) as run:
-        assert (run.status, run.output, run.calls("double")[0].step) == ("COMPLETED", 8, "a")
+        assert (run.status, run.output, run.calls("double")[0].step) == ("COMPLETED", 8, "c/a")
         assert run.elapsed == timedelta(hours=1)
     with pytest.raises(ValidationError, match='runs the workflow "inner", which is not registered'):
         rehearse(outer)
+
+
+KID = {
+    "id": "kid",
+    "nodes": [
+        {"id": "ask", "type": "input"},
+        {"id": "act", "action": "act", "parameters": {"x": "${ask}"}, "retry": {"max_attempts": 2}},
+    ],
+    "connections": [{"source": "ask", "target": "act"}],
+}
+PARENT = {
+    "id": "parent",
+    "nodes": [
+        {"id": "one", "type": "workflow", "workflow": "kid"},
+        {"id": "paid", "type": "event", "event": "paid", "key": "${input.order}"},
+        {"id": "each", "type": "map", "items": [{}, {}], "workflow": "kid"},
+        {"id": "beside", "type": "workflow", "workflow": "kid", "wait_for": False},
+        {"id": "end", "action": "end", "parameters": {"a": "${one}", "b": "${paid}", "c": "${each}"}},
+    ],
+    "connections": [{"source": name, "target": "end"} for name in ("one", "paid", "each")],
+}
+
+
+@pytest.mark.parametrize("place", ["memory", "file"])
+def test_what_steps_have_started_is_looked_at_and_driven_by_name(tmp_path: Path, place: str) -> None:
+    act = by_step({"one/act": outcomes(OSError("down"), 5, 6), "each.kid/act": lambda x: x * 2, "beside/act": never()})
+    replace = {"act": act, "end": lambda a, b, c: [a, b, c]}
+    store: Any = ":memory:" if place == "memory" else tmp_path / "log.db"
+    with rehearse(PARENT, {"order": 7}, workflows=[KID], replace=replace, store=store) as run:
+        assert (run.status, run.child("one").path, run.child("one").status) == ("RUNNING", ["ask"], "RUNNING")
+        assert (run.send("paid", 8, "not mine"), run.send("paid", 7, {"eur": 1})) == (False, True)
+        assert run.outputs["paid"] == {"eur": 1}
+        for name in ("each[0].kid", "each[1].kid"):
+            assert run.child(name).submit("ask", 4)
+        assert run.child("one").submit("ask", 3, until=("one/act", 2))
+        assert (run.child("one").attempts, run.child("one").wait_seconds("act")) == ({"act": 2}, [1.0])
+        run.crash()
+        assert (run.status, run.output["end"]) == ("COMPLETED", [6, {"eur": 1}, [8, 8]])
+        beside = run.child("beside")
+        assert beside.status == "RUNNING"  # nobody waits for it, and it is part of the story
+        assert "beside runs kid: RUNNING" in run.story()
+        assert "one runs kid: COMPLETED" in run.story()
+        assert (beside.pause(), beside.submit("ask", 1), beside.status) == (True, True, "PAUSED")
+        assert (beside.resume(until="beside/act"), beside.cancel("enough"), beside.status) == (True, True, "CANCELLED")
+        assert [one.step for one in run.calls("act")] == [
+            *("each[0].kid/act", "each[1].kid/act", "one/act", "one/act", "one/act", "beside/act"),
+        ]  # fmt: skip
+        with pytest.raises(ValidationError, match=re.escape("step 'two' has started no execution; those that have: ")):
+            run.child("two")
+
+
+def test_an_event_that_comes_early_is_kept_and_two_runs_name_their_events_alike() -> None:
+    def histories() -> list[Any]:
+        with rehearse(PARENT, {"order": 7}, workflows=[KID], replace={"act": 1, "end": 2}) as run:
+            run.send("else")
+            run.send("paid", 7)
+            return [(one.kind, one.step, one.at, one.data) for one in run.history]
+
+    assert histories() == histories()
+    late = {
+        "id": "late",
+        "nodes": [{"id": "w", "type": "wait", "duration": "1h"}, {"id": "e", "type": "event", "event": "go"}],
+        "connections": [{"source": "w", "target": "e"}],
+    }
+    with rehearse(late, until=timedelta(0)) as run:
+        assert (run.send("go", data="early", until=timedelta(0)), run.elapsed) == (False, timedelta(0))
+        run.go_on()
+        assert (run.status, run.output, run.elapsed) == ("COMPLETED", "early", timedelta(hours=1))
+
+
+def test_a_step_is_cancelled_and_a_failed_execution_tried_again() -> None:
+    document = {
+        "id": "w",
+        "nodes": [{"id": "a", "action": "a", "retry": {"max_attempts": 1}}, {"id": "ask", "type": "input"}],
+    }
+    with rehearse(document, replace={"a": outcomes(OSError("down"), 2)}) as run:
+        assert (run.status, run.errors) == ("FAILED", {"a": "OSError"})
+        assert run.retry()
+        assert (run.status, run.outputs) == ("RUNNING", {"a": 2})
+        assert run.cancel_step("ask")
+        assert (run.status, run.statuses) == ("COMPLETED", {"a": "COMPLETED", "ask": "CANCELLED"})
+        assert not run.retry()
+
+
+def test_a_paused_rehearsal_rests_although_a_timer_runs_beside_one_who_is_asked() -> None:
+    document = {"id": "w", "nodes": [{"id": "t", "type": "wait", "duration": "1h"}, {"id": "ask", "type": "input"}]}
+    with rehearse(document, until=timedelta(minutes=1)) as run:
+        assert run.pause()
+        assert (run.status, run.elapsed) == ("PAUSED", timedelta(minutes=1))
+        assert run.resume()
+        assert (run.status, run.elapsed) == ("RUNNING", timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("replace", "message"),
+    [
+        ({"act": lambda y: y}, "does not take 'x', which the node 'act' of the workflow 'kid' passes"),
+        ({"act": by_step({"one/ask": 1})}, "no step 'one/ask' calls it"),
+        ({"act": by_step({"one/act": lambda: 1})}, "does not take 'x', which the node 'one/act' passes"),
+        ({"act": by_step({"each[0].other/act": 1})}, "no step 'each[0].other/act' calls it"),
+    ],
+)
+def test_replacements_are_held_against_what_steps_run(replace: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        rehearse(PARENT, {"order": 7}, workflows=[KID], replace={"end": 1, **replace})
+
+
+def test_projects_say_once_which_workflows_their_steps_run(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".yaml", kid="id: kid\nnodes: [{id: a, action: a}]\n")
+    pytester.makefile(".yaml", outer="id: outer\nnodes: [{id: k, type: workflow, workflow: kid}]\n")
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture
+        def treadle_workflows():
+            return ["kid.yaml"]
+        """
+    )
+    pytester.makepyfile(
+        """
+        def test_it(treadle_run):
+            assert treadle_run("outer.yaml", replace={"a": 1}).child("k").path == ["a"]
+
+        def test_another(treadle_run):
+            inner = {"id": "more", "nodes": [{"id": "a", "action": "a"}]}
+            outer = {"id": "o", "nodes": [{"id": "k", "type": "workflow", "workflow": "more"}]}
+            assert treadle_run(outer, workflows=[inner], replace={"a": 1}).child("k").path == ["a"]
+        """
+    )
+    pytester.runpytest("-p", "no:asyncio", "-q").assert_outcomes(passed=2)
