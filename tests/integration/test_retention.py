@@ -171,6 +171,87 @@ async def test_many_go_a_few_at_a_time_and_a_child_waits_for_what_it_belongs_to(
         assert set(await engine.prune_executions(0)) == {"parent", "parent/each[1]/a"}
 
 
+CHILD = {"id": "child", "nodes": [{"id": "a", "action": "counts"}, {"id": "b", "type": "event", "event": "go"}]}
+PARENT: dict[str, Any] = {
+    "id": "parent",
+    "nodes": [
+        {"id": "k", "type": "workflow", "workflow": "child"},
+        {"id": "f", "action": "fails", "condition": "input.fails"},
+    ],
+    "connections": [{"source": "k", "target": "f"}],
+}
+
+
+def parent(*, waits: bool, steps: Any = CHILD["nodes"]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a workflow and the one that it starts."""
+    first = {**PARENT["nodes"][0], "wait_for": waits}
+    return {**PARENT, "nodes": [first, PARENT["nodes"][1]]}, {**CHILD, "nodes": steps}
+
+
+class Counts:
+    """An action that gives how often it was called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> int:
+        self.calls += 1
+        return self.calls
+
+
+async def test_one_whose_child_is_open_stays_and_goes_with_it_later() -> None:
+    workflow, child = parent(waits=False)
+    actions = [*ACTIONS, {"counts": Counts()}]
+    clock = LateClock()
+    async with WorkflowEngine(store=":memory:", actions=actions, workflows=[child]) as engine:
+        driver = engine._driver
+        assert isinstance(driver, LocalDriver)
+        driver._retention._clock = clock
+        state = await engine.run_workflow(workflow, {"fails": False}, execution_id="p")
+        assert state.status.value == "COMPLETED"
+        assert await engine.prune_executions(0, dry_run=True) == await engine.prune_executions(0) == []
+        assert await engine.send_event("go", None, 5)
+        await engine.wait("p/k")
+        assert await engine.prune_executions("1d") == [], "the child has not ended long enough ago"
+        clock.days = 2
+        assert await engine.prune_executions("1d", ["COMPLETED"], dry_run=True) == ["p/k", "p"]
+        assert await engine.prune_executions("1d", ["COMPLETED"]) == ["p/k", "p"]
+
+
+async def test_children_go_with_what_started_them_whatever_their_status_and_not_before() -> None:
+    """Otherwise the next one of that id would be given what the old child did."""
+    workflow, child = parent(waits=True, steps=CHILD["nodes"][:1])
+    counts = Counts()
+    async with WorkflowEngine(store=":memory:", actions=[*ACTIONS, {"counts": counts}], workflows=[child]) as engine:
+        assert (await engine.run_workflow(workflow, {"fails": True}, execution_id="p")).steps["k"].output == 1
+        await engine.run_workflow(DONE, execution_id="p/other")
+        assert await engine.prune_executions(0, ["COMPLETED"]) == [], "p is still there, and FAILED"
+        assert await engine.prune_executions(0, ["FAILED"], dry_run=True) == ["p/k", "p"]
+        assert await engine.prune_executions(0, ["FAILED"]) == ["p/k", "p"]
+        assert await ids(engine) == {"p/other"}, "nobody started it: it has a name of that kind, and goes by itself"
+        assert (await engine.run_workflow(workflow, {"fails": False}, execution_id="p")).steps["k"].output == 2
+        assert sorted(await engine.prune_executions(0)) == ["p", "p/k", "p/other"]
+
+
+async def test_a_large_family_goes_in_parts_with_its_first_in_the_last() -> None:
+    items = {"id": "m", "type": "map", "items": [{"n": number} for number in range(70)], "workflow": "child"}
+    child = {**CHILD, "nodes": CHILD["nodes"][:1]}
+    async with WorkflowEngine(store=":memory:", actions=[{"counts": Counts()}], workflows=[child]) as engine:
+        await engine.run_workflow({"id": "w", "nodes": [items]}, execution_id="p")
+        store = engine._driver._log
+        parts: list[list[str]] = []
+        remove = store.remove
+
+        async def watched(names: Any) -> Any:
+            parts.append(list(names))
+            return await remove(names)
+
+        store.remove = watched
+        assert len(await engine.prune_executions(0)) == 71
+        assert ([len(one) for one in parts], parts[-1][-1]) == ([50, 21], "p")
+        assert await ids(engine) == set()
+
+
 async def test_a_failing_disk_is_tried_again_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
