@@ -132,6 +132,45 @@ def test_what_is_due_runs_here_and_other_processes_ask_the_engine_that_runs_it(f
     assert len(names) == len(notes(folder)), "each ran once"
 
 
+SECRET_WORKFLOW = """
+id: posts
+nodes:
+  - {id: post, action: post, parameters: {token: "${secrets.TOKEN}"}}
+"""
+SECRET_ACTIONS = """
+import treadle
+
+@treadle.action("post")
+def post(token: str) -> str:
+    with open("notes", "a") as notes:
+        notes.write(f"{len(token)}\\n")
+    return token
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_file", [True, False])
+def test_what_is_due_has_its_secrets(folder: Path, *, is_file: bool) -> None:
+    (folder / "posts.yaml").write_text(SECRET_WORKFLOW)
+    (folder / "posting.py").write_text(SECRET_ACTIONS)
+    (folder / "secrets.json").write_text('{"TOKEN": "canary-0"}')
+    assert schedule(folder, "add", "posts.yaml", "--cron", "* * * * * *", "--id", "posts")[0] == 0
+    words = ["--secrets", "secrets.json"] if is_file else []
+    command = [sys.executable, "-m", "treadle", "schedule", "run", "--actions", "posting.py", *words]
+    environment = {**os.environ, "TREADLE_SECRET_TOKEN": "canary-of-the-environment"}
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for(lambda: notes(folder))
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+    assert notes(folder)[0] == ("8" if is_file else "25")
+    assert "canary" not in out + err
+    assert not [one for one in folder.glob("treadle.db*") if one.is_file() and b"canary" in one.read_bytes()]
+
+
 def notes(folder: Path) -> list[str]:
     place = folder / "notes"
     return place.read_text().split() if place.exists() else []

@@ -252,6 +252,29 @@ async def test_a_provider_that_fails_is_asked_again_and_its_error_is_not_shown()
     assert "root" not in str(failed)
 
 
+class Ends:
+    """A provider that tells what it should not, and as what ends a process."""
+
+    async def get(self, name: str) -> str | None:
+        raise SystemExit(f"{name}: root-token")
+
+    def __str__(self) -> str:
+        return "Ends(token='root-token')"
+
+
+async def test_nothing_of_what_a_provider_says_or_is_called_is_shown() -> None:
+    workflow = {**ONE, "defaults": {"retry": {"max_attempts": 2, "initial_delay": 0}}}
+    async with WorkflowEngine(store=":memory:", actions=[take], secrets=[Ends()]) as engine:
+        state = await engine.run_workflow(workflow)
+    error = state.steps["a"].error
+    assert error is not None
+    assert (error.attempt, error.message) == (
+        2,
+        "secret 'X': it cannot be read now (SystemExit) from the provider Ends",
+    )
+    assert "root-token" not in str(error)
+
+
 async def test_each_call_asks_anew_so_that_a_changed_secret_counts() -> None:
     secrets = {"X": "first one"}
     async with WorkflowEngine(store=":memory:", actions=[take], secrets=secrets) as engine:

@@ -15,11 +15,13 @@ from treadle.cli.arguments import (
     AsJson,
     Db,
     InputFile,
+    SecretsPath,
     Set,
     Slots,
     import_actions,
     need_file,
     read_inputs,
+    read_secrets,
 )
 from treadle.cli.output import INTERRUPTED, moment, note, run_async, say, show_event, show_json
 from treadle.cli.running import DOCUMENTS, SLOTS, unless_stopped
@@ -182,12 +184,12 @@ def trigger(schedule_id: ScheduleId, db: Db = DEFAULT_DB) -> None:
 
 
 @app.command()
-def run(db: Db = DEFAULT_DB, actions: Actions = None, slots: Slots = SLOTS) -> None:
+def run(db: Db = DEFAULT_DB, actions: Actions = None, secrets: SecretsPath = None, slots: Slots = SLOTS) -> None:
     """Run what is due, and every open execution of the file, until it is stopped with Ctrl-C."""
-    modules = import_actions(actions)
+    modules, known = import_actions(actions), read_secrets(secrets)
 
     async def whole() -> None:
-        async with WorkflowEngine(slots, store=db, actions=modules) as engine:
+        async with WorkflowEngine(slots, store=db, actions=modules, secrets=known) as engine:
             count = len(await engine.list_schedules())
             note(f"{count} {'schedule' if count == 1 else 'schedules'}; stop with Ctrl-C")
             await unless_stopped(_show(engine))

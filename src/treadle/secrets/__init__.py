@@ -7,7 +7,7 @@ is taken out of all that the action gives before anything is recorded or shown.
 from __future__ import annotations
 
 from treadle.secrets.masking import LEAST_CHARS, MOST_CHARS, Mask
-from treadle.secrets.providers import EnvironmentSecrets, FileSecrets, SecretProvider, Secrets, as_provider
+from treadle.secrets.providers import EnvironmentSecrets, FileSecrets, SecretProvider, Secrets, as_provider, described
 
 __all__ = [
     "LEAST_CHARS",
@@ -18,4 +18,5 @@ __all__ = [
     "SecretProvider",
     "Secrets",
     "as_provider",
+    "described",
 ]

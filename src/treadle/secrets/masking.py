@@ -1,26 +1,23 @@
 """Takes secrets out of text and JSON values, in every form in which programs pass text on.
 
-A secret is looked for as it is, in base64 (both alphabets, wherever it stands in what was encoded), in hex, quoted for
-URLs, and escaped as JSON, Python, HTML and shells do; of a secret of many lines also each line. What was cut into
-pieces, compressed, hashed or encrypted is not found.
+A secret is looked for in each of its forms (see ``forms``), also across the line breaks that mail and tools put in; of
+a secret of many lines also each line. What was cut into pieces, compressed, hashed or encrypted is not found.
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import json
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
-from urllib.parse import quote, quote_plus
 
 import msgspec
 from msgspec import Raw
 
+from treadle.secrets.forms import written
 from treadle.values import encode_decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from treadle.model import JsonValue
 
@@ -31,8 +28,12 @@ MOST_CHARS: Final = 64 * 1024
 _MOST_KEPT: Final = 200
 """Values that are remembered after the last attempt that used them ended; what was used longest ago is forgotten."""
 
-_ALPHABETS: Final = (base64.b64encode, base64.urlsafe_b64encode)
-_URL_SAFE: Final = ("", "/", "!~*'()", "/:?#[]@!$&'()*+,;=")
+_FOLD: Final = re.compile(r"[\r\n]+[ \t]*")
+"""A line break, with what the next line is indented by: programs that bound their lines put it anywhere."""
+
+_FOLD_IN_JSON: Final = re.compile(rb"(\\[^nr])|(?:\\[nr])+(?: |\\t)*")
+"""The same in JSON bytes; other escapes are taken whole, so that the ``n`` behind two backslashes is no line break."""
+
 _FRAME: Final = "-----"
 """Begins the first and the last line of a key in a file; they are no secret."""
 
@@ -41,7 +42,7 @@ class _Form(NamedTuple):
     """One way in which a secret may be written.
 
     Attributes:
-        core: Text that is there for certain.
+        core: Text that is there for certain, without line breaks.
         needle: The core as it stands in JSON bytes.
         pattern: A regular expression for all of it; ``""`` where the core is all.
         name: Of the secret.
@@ -88,7 +89,8 @@ class Mask:
 
     def text(self, text: str) -> str:
         """Return text without secrets."""
-        found = [form for form in self._forms if form.core in text]
+        flat = _flat(text)
+        found = [form for form in self._forms if form.core in flat]
         if not found:
             return text
         # Piece by piece, so that nothing is looked for in the marks themselves.
@@ -103,7 +105,8 @@ class Mask:
         if not forms:
             return data
         content = bytes(data)
-        if not any(form.needle in content for form in forms):
+        flat = _FOLD_IN_JSON.sub(rb"\1", content) if b"\\n" in content or b"\\r" in content else content
+        if not any(form.needle in flat for form in forms):
             return data
         return encode_decoded(self.value(msgspec.json.decode(content)))
 
@@ -126,72 +129,44 @@ class Mask:
 
 def _split(piece: _Piece, form: _Form) -> Iterator[_Piece]:
     """Yield what stands around a form, with the form itself between."""
-    if not isinstance(piece, str) or form.core not in piece:
+    if not isinstance(piece, str):
         yield piece
         return
-    first, *rest = re.split(form.pattern, piece) if form.pattern else piece.split(form.core)
-    yield first
-    for one in rest:
-        yield form
-        yield one
+    flat, place = _unfolded(piece)
+    end = 0
+    if form.core in flat:
+        for found in re.finditer(form.pattern or re.escape(form.core), flat):
+            yield piece[end : place(found.start())]
+            yield form
+            end = place(found.end() - 1) + 1
+    yield piece[end:]
+
+
+def _unfolded(text: str) -> tuple[str, Callable[[int], int]]:
+    """Return text without its line breaks, and what tells where a character of that stands in the text."""
+    starts, skipped, total = [0], [0], 0
+    flat = _flat(text)
+    if flat is text:
+        return text, int
+    for one in _FOLD.finditer(text):
+        total += one.end() - one.start()
+        starts.append(one.end() - total)
+        skipped.append(total)
+    return flat, lambda at: at + skipped[bisect_right(starts, at) - 1]
+
+
+def _flat(text: str) -> str:
+    """Return text without its line breaks; most has none."""
+    return _FOLD.sub("", text) if "\n" in text or "\r" in text else text
 
 
 def _forms(name: str, value: str) -> Iterator[_Form]:
-    for core, pattern in dict(found for one in (value, *_lines(value)) for found in _written(one)).items():
-        yield _Form(core, msgspec.json.encode(core)[1:-1], pattern, name, value)
+    for core, pattern in dict(found for one in (value, *_lines(value)) for found in written(one)).items():
+        flat = _flat(core)
+        yield _Form(flat, msgspec.json.encode(flat)[1:-1], pattern, name, value)
 
 
 def _lines(value: str) -> list[str]:
     """Return the lines of a secret that has several: output is often written line by line."""
     lines = [line.strip() for line in value.splitlines()]
     return [line for line in lines if len(line) >= LEAST_CHARS and not line.startswith(_FRAME)] if lines[1:] else []
-
-
-def _written(value: str) -> Iterator[tuple[str, str]]:
-    """Yield each form of a text, as core and pattern."""
-    data = value.encode()
-    for form in (value, data.hex(), data.hex().upper(), *_quoted(value), *_escaped(value)):
-        yield form, ""
-    for before in range(3):
-        yield from _base64(data, before)
-
-
-def _quoted(value: str) -> Iterator[str]:
-    """Yield what stands for a text in URLs."""
-    for quoted in (*(quote(value, safe=safe) for safe in _URL_SAFE), quote_plus(value)):
-        yield quoted
-        yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
-
-
-def _escaped(value: str) -> Iterator[str]:
-    """Yield what stands for a text within JSON (also in text within JSON), Python, HTML and shell words."""
-    for once in (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
-        yield from (once, once.replace("/", r"\/"), json.dumps(once)[1:-1], json.dumps(once, ensure_ascii=False)[1:-1])
-    for shown in (repr(value), ascii(value)):
-        yield shown[1:-1]
-        yield shown[1:-1].replace("'", r"\'")  # as Python writes it where the other quote stands beside it
-    yield repr(value.encode())[2:-1]
-    yield from (html.escape(value), html.escape(value, quote=False))
-    yield value.replace("'", """'"'"'""")
-
-
-def _base64(data: bytes, before: int) -> Iterator[tuple[str, str]]:
-    """Yield core and pattern of what base64 makes of ``data`` behind ``before`` bytes (modulo 3), in both alphabets.
-
-    A character holds six bits. Those that hold bits of the secret alone are the core. The one at each end that shares
-    its bits with what stands there is one of a few, and is taken out too.
-    """
-    whole = bytes(before) + data
-    start, end, over = -(-before * 8 // 6), len(whole) * 8 // 6, len(whole) % 3
-    first: set[str] = set()
-    last: set[str] = set()
-    for encode in _ALPHABETS:
-        for bits in range(16):  # it shares two bits or four
-            first.update(encode(bytes([bits]) * before + data[:3]).decode()[start - 1] if before else "")
-            last.update(encode(data[-over:] + bytes([bits << 4])).decode()[over * 8 // 6] if over else "")
-    for core in {encode(whole).decode()[start:end] for encode in _ALPHABETS}:
-        yield core, f"{_one_of(first)}{re.escape(core)}{_one_of(last)}={{0,2}}"
-
-
-def _one_of(characters: set[str]) -> str:
-    return f"[{''.join(map(re.escape, sorted(characters)))}]?" if characters else ""

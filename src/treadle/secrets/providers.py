@@ -6,16 +6,17 @@ so that a secret that was changed counts from the next attempt on.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast, runtime_checkable
 
 import msgspec
 
 from treadle.errors import ValidationError
+from treadle.secrets.asking import on_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -67,7 +68,7 @@ class FileSecrets:
 
     async def get(self, name: str) -> str | None:
         """Read a secret, as it is now."""
-        return await asyncio.to_thread(self._read, name)
+        return await on_a_thread(partial(self._read, name))
 
     def _read(self, name: str) -> str | None:
         try:
@@ -117,7 +118,7 @@ class _Asked:
 
     async def get(self, name: str) -> str | None:
         # One that is not async may wait for a network: it must not hold up the loop.
-        found = self._function(name) if self._is_async else await asyncio.to_thread(self._function, name)
+        found = self._function(name) if self._is_async else await on_a_thread(partial(self._function, name))
         return await found if inspect.isawaitable(found) else found
 
 
@@ -128,7 +129,7 @@ class _Several:
         self._providers = providers
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self._providers)) or "an empty list of providers"
+        return ", ".join(map(described, self._providers)) or "an empty list of providers"
 
     async def get(self, name: str) -> str | None:
         for one in self._providers:
@@ -136,6 +137,13 @@ class _Several:
             if found is not None:
                 return found
         return None
+
+
+def described(provider: SecretProvider) -> str:
+    """Return what a provider is called in messages: one of your own by its class, since its text may show secrets."""
+    if isinstance(provider, EnvironmentSecrets | FileSecrets | _Given | _Asked | _Several):
+        return str(provider)
+    return f"the provider {type(provider).__name__}"
 
 
 def as_provider(given: object) -> SecretProvider | None:

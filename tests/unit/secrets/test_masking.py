@@ -7,6 +7,7 @@ import html
 import json
 import logging
 import shlex
+import textwrap
 from urllib.parse import quote, quote_plus, urlencode
 
 import msgspec
@@ -50,6 +51,27 @@ def mask_of(**secrets: str) -> Mask:
         shlex.quote(ODD),
         ODD.encode().hex(),
         ODD.encode().hex().upper(),
+        ODD.encode().hex(":"),
+        ODD.encode().hex(" ").upper(),
+        "".join(f"%{byte:02x}" for byte in ODD.encode()),
+        quote(quote(ODD, safe=""), safe=""),
+        f"https://x/?{urlencode({'next': '/y?' + urlencode({'a': ODD})})}",
+        html.escape(ODD).replace("&#x27;", "&#39;"),
+        html.escape(ODD).replace("&#x27;", "&apos;"),
+        json.dumps(json.dumps(json.dumps(ODD))),
+        json.dumps(json.dumps(json.dumps(ODD)), ensure_ascii=False),
+        json.dumps(ODD, ensure_ascii=False).replace("<", r"\u003c").replace("&", r"\u0026"),  # Go
+        json.dumps(ODD, ensure_ascii=False)
+        .replace("<", r"\u003c")
+        .replace("&", r"\u0026")
+        .replace("'", r"\u0027"),  # Gson
+        (
+            json.dumps(ODD).replace(r"\"", r"\u0022").replace("<", r"\u003C").replace("&", r"\u0026")  # .NET
+        )
+        .replace("'", r"\u0027")
+        .replace("+", r"\u002B")
+        .replace(r"\u20ac", r"\u20AC")
+        .replace(r"\u00e4", r"\u00E4"),
     ],
 )
 def test_a_secret_is_taken_out_in_every_form(shown: str) -> None:
@@ -72,6 +94,60 @@ def test_base64_is_taken_out_whatever_stands_around_it(before: bytes, value: str
     left, _, right = masked.partition(MARK)
     assert len(left) <= (len(before) * 8) // 6
     assert len(right) <= (len(behind) * 8) // 6 + 3
+
+
+BASIC = base64.b64encode(f"user:{ODD}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        quote(BASIC, safe=""),
+        BASIC.replace("+", "%2b").replace("/", "%2f").replace("=", "%3d"),
+        BASIC.replace("/", r"\/"),
+        BASIC.replace("+", r"\u002B"),
+        base64.b64encode(json.dumps({"password": ODD}).encode()).decode(),
+        base64.b64encode(json.dumps({"password": ODD}, ensure_ascii=False).encode()).decode(),
+        base64.b64encode(f"id:{quote(ODD, safe='')}".encode()).decode(),
+        base64.urlsafe_b64encode(f"id:{quote_plus(ODD)}".encode()).decode(),
+    ],
+)
+def test_base64_is_found_where_it_or_what_it_holds_was_quoted(shown: str) -> None:
+    masked = mask_of(TOKEN=ODD).text(f"Basic {shown}")
+    assert masked.startswith("Basic ")
+    assert MARK in masked
+    assert len(masked) < len("Basic ") + len(MARK) + 24, "what is left stands for what stood around it"
+
+
+LONG = "a long secret, " * 8 + "end"
+
+
+@pytest.mark.parametrize(
+    ("folded", "left"),
+    [
+        (base64.encodebytes(b"user:" + LONG.encode() + b"; more").decode(), 18),
+        ("\r\n\t".join(textwrap.wrap(LONG.encode().hex(), 40)), 0),
+        (LONG[:20] + "\n" + LONG[20:50] + "\r\n    " + LONG[50:], 0),
+    ],
+)
+def test_a_secret_is_found_across_the_line_breaks_that_tools_put_in(folded: str, left: int) -> None:
+    mask = mask_of(TOKEN=LONG)
+    text = f"before\n  it {folded}\n  behind\n"
+    masked = mask.text(text)
+    assert masked.startswith("before\n  it ")
+    assert masked.endswith("\n  behind\n")
+    assert len(masked) <= len("before\n  it \n  behind\n") + len(MARK) + left
+    data = msgspec.json.decode(mask.payload(encode_payload({"a": text, "b": "C:\\new\nline"})))
+    assert data == {"a": masked, "b": "C:\\new\nline"}
+
+
+def test_a_backslash_before_an_n_is_no_line_break() -> None:
+    value = "C:\\new\\report"
+    mask = mask_of(TOKEN=value, LINES="first line\nsecond line")
+    assert msgspec.json.decode(mask.payload(encode_payload([value, "first line\nsecond line"]))) == [
+        MARK,
+        "[secret LINES]",
+    ]
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30))

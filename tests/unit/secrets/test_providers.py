@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pickle
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from treadle import EnvironmentSecrets, FileSecrets, SecretError, ValidationError
-from treadle.secrets import as_provider
+from treadle.secrets import as_provider, described
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -78,6 +81,70 @@ def test_of_several_the_first_that_knows_a_name_counts() -> None:
     assert get([{"A": "1"}, Own(), {"X": "3", "B": "4"}], "X") == "own"
     assert get([{"A": "1"}, Own(), {"X": "3", "B": "4"}], "B") == "4"
     assert get([], "A") is None
+
+
+def test_a_function_that_is_not_async_is_asked_on_a_thread_that_ends_with_the_process() -> None:
+    threads: list[threading.Thread] = []
+
+    def ask(name: str) -> str:
+        threads.append(threading.current_thread())
+        return name
+
+    assert get(ask, "X") == "X"
+    assert (len(threads), threads[0].daemon) == (1, True), "one that hangs keeps no process from ending"
+
+
+def test_whatever_a_function_raises_comes_back() -> None:
+    def raising(error: BaseException) -> Callable[[str], str]:
+        def ask(_: str) -> str:
+            raise error
+
+        return ask
+
+    for error in (OSError("vault"), SystemExit("token")):
+        with pytest.raises(type(error)):
+            get(raising(error), "X")
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        get(raising(StopIteration()), "X")
+
+
+def test_what_comes_when_nobody_waits_any_more_is_dropped() -> None:
+    release = threading.Event()
+    answered = threading.Event()
+
+    def slow(_: str) -> str:
+        release.wait(20)
+        answered.set()
+        return "late"
+
+    async def ask() -> None:
+        provider = as_provider(slow)
+        assert provider is not None
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await provider.get("X")
+        release.set()
+        await asyncio.to_thread(answered.wait, 20)
+
+    asyncio.run(ask())
+
+
+@dataclasses.dataclass
+class Vault:
+    """A provider of the usual kind: its text shows what it has."""
+
+    token: str
+
+    async def get(self, name: str) -> str | None:
+        return None
+
+
+def test_a_provider_of_your_own_is_named_by_its_class_alone() -> None:
+    assert described(Vault("root-token")) == "the provider Vault"
+    several = as_provider([Vault("root-token"), {"X": "given"}, lambda _: None])
+    assert several is not None
+    assert described(several).startswith("the provider Vault, the mapping that was given, the function ")
+    assert described(EnvironmentSecrets()) == "the environment variables TREADLE_SECRET_*"
 
 
 def test_nothing_is_no_provider_and_what_is_none_is_refused() -> None:

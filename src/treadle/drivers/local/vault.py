@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from treadle.errors import SecretError
 from treadle.expressions import fill_in, names_in
-from treadle.secrets import LEAST_CHARS, MOST_CHARS, Mask
+from treadle.secrets import LEAST_CHARS, MOST_CHARS, Mask, described
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,12 +56,14 @@ class Vault:
             raise SecretError(name, "this engine has no secrets; give it some with WorkflowEngine(secrets=...)")
         try:
             value = await self._provider.get(name)
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             # Only the kind of error: its text may show what the provider itself has to keep secret.
-            why = f"it cannot be read now ({type(error).__name__}) from {self._provider}"
+            why = f"it cannot be read now ({type(error).__name__}) from {described(self._provider)}"
             raise SecretError(name, why, is_permanent=False) from error
         if value is None:
-            raise SecretError(name, f"there is none of that name in {self._provider}")
+            raise SecretError(name, f"there is none of that name in {described(self._provider)}")
         return _checked(name, value)
 
 
