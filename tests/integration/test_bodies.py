@@ -260,6 +260,27 @@ async def test_a_wait_in_a_loop_goes_on_in_another_process(tmp_path: Path, shop:
     assert starts == list(range(201))
 
 
+async def test_a_loop_that_never_ends_holds_up_nobody_and_can_be_ended(tmp_path: Path) -> None:
+    forever = {"id": "again", "type": "loop", "while": "true", "max_iterations": 10**9, "body": {"nodes": [_set("n", 1)]}}
+    async with asyncio.timeout(60):
+        async with WorkflowEngine(store=tmp_path / "log.db") as engine:
+            await engine.start_workflow(flow(forever), execution_id="e")
+            assert (await engine.run_workflow(flow(_set("other", 1)))).status.value == "COMPLETED"
+        before = (await _state_on(tmp_path)).steps["again"].iterations
+        async with WorkflowEngine(store=tmp_path / "log.db") as engine:
+            async for event in engine.watch("e"):
+                if event.kind == "GroupYielded" and event.data["begun"] > before:
+                    break
+            assert await engine.pause_execution("e")
+            stands = (await engine.get_execution_state("e")).steps["again"].iterations
+            assert (await engine.run_workflow(flow(_set("other", 1)))).status.value == "COMPLETED"
+            assert (await engine.get_execution_state("e")).steps["again"].iterations == stands
+            assert await engine.resume_workflow("e")
+            assert await engine.cancel_step("e", "again")
+            state = await engine.wait("e")
+    assert (state.status.value, statuses(state)["again"]) == ("COMPLETED", "CANCELLED")
+
+
 async def _state_on(folder: Path) -> ExecutionState:
     async with Client(folder / "log.db") as client:
         return await client.state_manager.get_execution_state("e")

@@ -20,7 +20,7 @@ from treadle.machine.groups import settle_bodies
 from treadle.machine.migration import migration_problems
 from treadle.machine.routing import fail, move_reached, route
 from treadle.machine.starts import begin_attempt
-from treadle.machine.state import EXECUTION_TIMEOUT, QUEUE_TIMEOUT, RETRY, UNDO, WAIT
+from treadle.machine.state import EXECUTION_TIMEOUT, QUEUE_TIMEOUT, RETRY, UNDO, WAIT, YIELD
 from treadle.machine.turn import Turn
 from treadle.model import ExecutionStatus, NodeType, StepError
 
@@ -134,7 +134,7 @@ def _begin(turn: Turn, at: int) -> None:
 def _time_reached(turn: Turn, one: i.TimeReached) -> None:
     """Do what is due, the longest due first, each with all that follows: told late is as good as told in time."""
     _begin(turn, one.at)
-    while (timer := _pop_due(turn.state, one.at)) is not None:
+    while turn.room and (timer := _pop_due(turn.state, one.at)) is not None:
         _due(turn, timer, one.at)
         _follow(turn, one.at)
 
@@ -166,6 +166,8 @@ def _due(turn: Turn, timer: Timer, at: int) -> None:
         _wait_is_over(turn, *found, number, at)
     elif kind == RETRY:
         turn.emit(e.StepReady(step=step, at=at))
+    elif kind == YIELD:
+        turn.state.going.append(found)
     elif kind == QUEUE_TIMEOUT:
         _queue_timeout(turn, *found, at)
     elif not turn.state.cancels(step):

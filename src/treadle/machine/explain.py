@@ -142,7 +142,7 @@ def _running(scope: Scope, node: PlanNode, key: str, since: datetime | None) -> 
     group = scope.groups.get(node.index)
     if group is not None:
         bodies = tuple(body.path for body in group.open.values())[:MOST_STEPS]
-        text = f"its bodies run: {', '.join(bodies) or 'none has begun yet'}"
+        text = f"its bodies run: {', '.join(bodies) or 'the next begins at once'}"
         return Explanation(Reason.RUNNING, text, step=key, since=since, names=bodies)
     text = f"attempt {scope.attempts[node.index]} runs"
     return Explanation(Reason.RUNNING, text, step=key, since=since)

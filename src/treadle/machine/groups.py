@@ -179,9 +179,19 @@ class _Holder:
         room = (node.max_concurrency or group.total) - len(group.open)
         count = min(room, group.total - group.begun)
         if count > 0:
-            self._turn.emit(e.BodyStarted(step=self._step, number=group.begun, count=count, at=self._at))
+            self._begin(count)
         elif not group.open:
             self._done()
+
+    def _begin(self, count: int) -> None:
+        """Begin so many bodies; those that this turn has no room for begin in the next."""
+        turn, group, step = self._turn, self._group, self._step
+        fits = min(count, turn.room)
+        if fits:
+            turn.emit(e.BodyStarted(step=step, number=group.begun, count=fits, at=self._at))
+        if fits < count and turn.yielded.get(step) != group.begun:
+            turn.yielded[step] = group.begun
+            turn.emit(e.GroupYielded(step=step, begun=group.begun, at=self._at))
 
     def _halt(self, error: StepError) -> None:
         """Fail a map, behind its attempts in flight."""
@@ -218,7 +228,7 @@ class _Holder:
             message = f"it would go on after {begun} iterations (max_iterations: {most})"
             self._fail(self._error("MaxIterationsExceeded", message))
         else:
-            self._turn.emit(e.BodyStarted(step=self._step, number=begun, at=self._at))
+            self._begin(1)
 
     def _has_another(self) -> bool:
         """Tell whether a loop has another iteration; its conditions see what the one before gave as ``previous``."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from msgspec import Raw
 
 from treadle.machine.scope import STOPPED, Ending, Scope
-from treadle.machine.transitions import COMPLETED, WAITING
+from treadle.machine.transitions import COMPLETED, RUNNING, WAITING
 from treadle.model import ExecutionStatus, StepStatus
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ GROUP_TIMEOUT: Final = 3
 EXECUTION_TIMEOUT: Final = 4
 UNDO: Final = 5
 QUEUE_TIMEOUT: Final = 6
+YIELD: Final = 7
 """Kinds of timers: of what is due at one moment, the end of a wait comes before the timeout of what is around it."""
 
 Timer: TypeAlias = "tuple[int, int, str, int]"
-"""When it is due, its kind, the key of the step, and the attempt; of a wait the number of the timer instead, and of the
-wait for a slot the due time once more."""
+"""When it is due, its kind, the key of the step, and the attempt; of a wait the number of the timer instead, of the wait
+for a slot the due time once more, and of a map or a loop that has yielded how many of its bodies have begun."""
 
 
 @dataclass(slots=True)
@@ -264,6 +265,8 @@ class State:
             return False
         scope, node = found
         phase = scope.phases[node.index]
+        if kind == YIELD:
+            return phase == RUNNING and scope.groups[node.index].begun == number
         if kind == QUEUE_TIMEOUT:
             return self.ready.get(step) == number
         if kind == RETRY:
@@ -308,7 +311,9 @@ class State:
         """Tell whether nothing goes on without what steps ask for."""
         if not (self.asking or self.resting or self.spent):
             return False
-        return not (self.in_flight or self.ready or self.waiting or len(self.children) > len(self.resting))
+        if self.in_flight or self.ready or self.waiting or len(self.children) > len(self.resting):
+            return False
+        return not any(timer[1] == YIELD and self.is_live(timer) for timer in self.timers)
 
     @property
     def cancels_in_flight(self) -> bool:

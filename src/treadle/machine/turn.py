@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from treadle.model import JsonValue, Node
 
 
+MOST_EVENTS: Final = 5_000
+"""Of one turn: behind so many no further bodies of maps and loops begin in it, and no further timer is looked at. All
+executions of an engine take turns on one thread, so a loop that waits for nothing must not hold up the others."""
+
+
 class Turn:
     """What one execution's machine does with what has arrived: one row of the log.
 
@@ -32,9 +37,10 @@ class Turn:
         commands: To be carried out once the events are durable.
         accepted: One entry per input: False for a request that did not fit, and for what came too late.
         ready: Steps that became ready in this turn and may start, in definition order.
+        yielded: Maps and loops that go on in the next turn, and how many of their bodies had begun.
     """
 
-    __slots__ = ("_names", "_root", "accepted", "commands", "events", "ready", "state")
+    __slots__ = ("_names", "_root", "accepted", "commands", "events", "ready", "state", "yielded")
 
     def __init__(self, state: State, names: Names | None = None) -> None:
         self.state = state
@@ -44,6 +50,12 @@ class Turn:
         self.commands: list[Command] = []
         self.accepted: list[bool] = []
         self.ready: Sequence[ReadyStep] = ()
+        self.yielded: dict[str, int] = {}
+
+    @property
+    def room(self) -> int:
+        """Return how many bodies may still begin in this turn."""
+        return max(0, MOST_EVENTS - len(self.events))
 
     @property
     def runs(self) -> list[RunStep]:

@@ -78,6 +78,7 @@ UNKNOWN = [
     e.ChildResumed(step="nobody", child="x/c", at=T),
     e.GroupStarted(step="nobody", at=T),
     e.GroupHalted(step="nobody", error=NO, at=T),
+    e.GroupYielded(step="nobody", begun=0, at=T),
     e.GroupCompleted(step="nobody", at=T),
     e.BodyStarted(step="nobody", at=T),
     e.BodyHalted(step="nobody", error=NO, at=T),

@@ -173,6 +173,7 @@ WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
     (e.ChildResumed(step="c", child="x/c", at=T), {"step": "c", "child": "x/c"}),
     (e.GroupStarted(step="m", items=Raw(b"[1]"), at=T), {"step": "m", "items": [1]}),
     (e.GroupHalted(step="m", error=StepError("X", "m"), at=T), {"step": "m", "error": {"type": "X", "message": "m"}}),
+    (e.GroupYielded(step="m", begun=2, at=T), {"step": "m", "begun": 2}),
     (e.GroupCompleted(step="m", reason="race", at=T), {"step": "m", "reason": "race"}),
     (e.BodyStarted(step="m", number=2, count=3, at=T), {"step": "m", "number": 2, "count": 3}),
     (

@@ -20,6 +20,7 @@ from treadle.machine.events.bodies import (
     BodyStarted,
     GroupCompleted,
     GroupHalted,
+    GroupYielded,
     GroupStarted,
 )
 from treadle.machine.events.children import ChildCompleted, ChildPaused, ChildRequested, ChildResumed, ChildStarted
@@ -117,6 +118,7 @@ AnyEvent: TypeAlias = (
     | EndReached
     | GroupStarted
     | GroupHalted
+    | GroupYielded
     | GroupCompleted
     | BodyStarted
     | BodyHalted
@@ -200,6 +202,7 @@ __all__ = [
     "FailureHandled",
     "GroupCompleted",
     "GroupHalted",
+    "GroupYielded",
     "GroupStarted",
     "InputAsked",
     "InputGiven",

@@ -32,6 +32,17 @@ class BodyStarted(Event, frozen=True):
     count: int = 1
 
 
+class GroupYielded(Event, frozen=True):
+    """So much has happened in this turn that the step goes on in the next: then further bodies begin.
+
+    Attributes:
+        begun: How many of its bodies have begun.
+    """
+
+    step: str
+    begun: int
+
+
 class BodyCompleted(Event, frozen=True):
     """A body of the step ended well.
 

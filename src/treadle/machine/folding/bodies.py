@@ -13,7 +13,7 @@ from treadle.machine.folding.connections import find_step, reach, route
 from treadle.machine.folding.executions import begin_ending
 from treadle.machine.folding.steps import close_body, end_step
 from treadle.machine.scope import STOPPED, Ending, Group, Scope
-from treadle.machine.state import GROUP_TIMEOUT
+from treadle.machine.state import GROUP_TIMEOUT, YIELD
 from treadle.machine.transitions import COMPLETED, PENDING, READY, RUNNING
 from treadle.model import ExecutionStatus, NodeType
 from treadle.values import NULL, decode_payload, encode_decoded
@@ -82,6 +82,13 @@ def _forget_iteration(state: State, group: Group) -> None:
         for key in body.keys:
             state.places.pop(key, None)
         agenda.extend(inner for within in body.groups.values() for inner in within.kept.values())
+
+
+def _group_yielded(state: State, event: e.GroupYielded) -> None:
+    group = _group(state, *find_step(state, event.step))
+    if event.begun != group.begun:
+        raise ReplayError(f"not {event.begun} bodies of {event.step!r} have begun", state.execution_id)
+    heapq.heappush(state.timers, (state.clock(event.at), YIELD, event.step, event.begun))
 
 
 def _body_completed(state: State, event: e.BodyCompleted) -> None:
@@ -166,6 +173,7 @@ def _group(state: State, scope: Scope, node: PlanNode) -> Group:
 APPLY: Final[dict[type[e.Event], Callable[[State, Any], None]]] = {
     e.GroupStarted: _group_started,
     e.GroupHalted: _group_halted,
+    e.GroupYielded: _group_yielded,
     e.GroupCompleted: _group_completed,
     e.BodyStarted: _body_started,
     e.BodyHalted: _body_halted,
