@@ -261,7 +261,13 @@ async def test_a_wait_in_a_loop_goes_on_in_another_process(tmp_path: Path, shop:
 
 
 async def test_a_loop_that_never_ends_holds_up_nobody_and_can_be_ended(tmp_path: Path) -> None:
-    forever = {"id": "again", "type": "loop", "while": "true", "max_iterations": 10**9, "body": {"nodes": [_set("n", 1)]}}
+    forever = {
+        "id": "again",
+        "type": "loop",
+        "while": "true",
+        "max_iterations": 10**9,
+        "body": {"nodes": [_set("n", 1)]},
+    }
     async with asyncio.timeout(60):
         async with WorkflowEngine(store=tmp_path / "log.db") as engine:
             await engine.start_workflow(flow(forever), execution_id="e")
