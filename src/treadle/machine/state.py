@@ -39,8 +39,8 @@ YIELD: Final = 7
 """Kinds of timers: of what is due at one moment, the end of a wait comes before the timeout of what is around it."""
 
 Timer: TypeAlias = "tuple[int, int, str, int]"
-"""When it is due, its kind, the key of the step, and the attempt; of a wait the number of the timer instead, of the wait
-for a slot the due time once more, and of a map or a loop that has yielded how many of its bodies have begun."""
+"""When it is due, its kind, the key of the step, and the attempt; of a wait the number of the timer instead, of the
+wait for a slot the due time once more, and of a map or a loop that has yielded how many of its bodies have begun."""
 
 
 @dataclass(slots=True)

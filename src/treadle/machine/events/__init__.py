@@ -20,8 +20,8 @@ from treadle.machine.events.bodies import (
     BodyStarted,
     GroupCompleted,
     GroupHalted,
-    GroupYielded,
     GroupStarted,
+    GroupYielded,
 )
 from treadle.machine.events.children import ChildCompleted, ChildPaused, ChildRequested, ChildResumed, ChildStarted
 from treadle.machine.events.compensation import (
@@ -202,8 +202,8 @@ __all__ = [
     "FailureHandled",
     "GroupCompleted",
     "GroupHalted",
-    "GroupYielded",
     "GroupStarted",
+    "GroupYielded",
     "InputAsked",
     "InputGiven",
     "KeptStep",
