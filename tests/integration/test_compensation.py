@@ -319,3 +319,38 @@ async def test_what_was_undone_is_done_again_by_a_retry_under_another_key(tmp_pa
             assert await engine.get_execution_state("x") == state
     assert (state.status, state.compensations) == (ExecutionStatus.COMPLETED, {})
     assert keys == ["x/flight", "x/hotel", "x/flight#1", "x/hotel#1"]
+
+
+@pytest.mark.parametrize("is_in_a_map", [False, True])
+async def test_children_run_again_behind_what_was_undone(tmp_path: Path, is_in_a_map: bool) -> None:
+    """A retry once gave what the child had given before, or the error that it had ended with."""
+    agency, paid, broken = Agency(), [], [True]
+
+    async def pay(what: str, context: StepContext) -> str:
+        paid.append((context.execution_id, what))
+        if broken:
+            broken.clear()
+            raise ValueError("no money")
+        return what
+
+    async def book(what: str) -> dict[str, str]:
+        agency.said.append(what)
+        return {"id": f"{what}-{len(agency.said)}"}
+
+    once = {"retry": {"max_attempts": 1}}
+    bank = {"id": "bank", "nodes": [{"id": "pay", "action": "pay", "parameters": {"what": "${input.what}"}, **once}]}
+    child = {"id": "child", "type": "workflow", "workflow": "bank", "input": {"what": "${flight.id}"}}
+    graph = {"nodes": [books("flight"), child], "connections": [{"source": "flight", "target": "child"}]}
+    within = {"id": "all", "type": "map", "items": [1], "body": graph}
+    trip = {"id": "trip", "nodes": [within]} if is_in_a_map else {"id": "trip", **graph}
+    actions = [{"book": book, "undo": agency.undo, "pay": pay}]
+    prefix = "x/all[0]." if is_in_a_map else "x/"
+    async with asyncio.timeout(20):
+        async with WorkflowEngine(store=tmp_path / "log.db", actions=actions, workflows=[bank]) as engine:
+            assert (await engine.run_workflow(trip, execution_id="x")).status is ExecutionStatus.FAILED
+            assert await engine.retry_execution("x")
+            state = await engine.wait("x", until="ended")
+        async with WorkflowEngine(store=tmp_path / "log.db", actions=actions, workflows=[bank]) as engine:
+            assert await engine.get_execution_state("x") == state
+    assert (state.status, state.output) == (ExecutionStatus.COMPLETED, ["flight-3"] if is_in_a_map else "flight-3")
+    assert paid == [(f"{prefix}child", "flight-1"), (f"{prefix}child#1", "flight-3")]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from treadle.expressions import Template
     from treadle.machine.graph import PlanNode, PlanTimer
     from treadle.machine.scope import Scope
+    from treadle.machine.state import State
     from treadle.machine.turn import Turn
 
 Enter: TypeAlias = "Callable[[Turn, Scope, PlanNode, int], bool]"
@@ -119,7 +120,7 @@ def _workflow(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
     given = node.input.resolve(turn.names(scope))
     if not isinstance(given, dict):
         raise ValidationError(f"input must be an object, not {kind_of(given)}")
-    child, recorded = f"{state.execution_id}/{step}", encode_payload(given, state.plan.limits)
+    child, recorded = _child_id(state, step), encode_payload(given, state.plan.limits)
     workflow = node.node.workflow
     turn.emit(
         e.ChildRequested(step=step, child=child, workflow=workflow, input=recorded, waits=node.node.wait_for, at=at)
@@ -127,6 +128,11 @@ def _workflow(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
     attempt = scope.attempts[node.index]
     turn.commands.append(StartChild(step, child, workflow, recorded, state.depth + 1, node.node.wait_for, attempt))
     return False
+
+
+def _child_id(state: State, step: str) -> str:
+    times = state.times_anew(step)
+    return f"{state.execution_id}/{step}" + (f"#{times}" if times else "")
 
 
 def _end(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:

@@ -112,11 +112,14 @@ class State:
         undoes: It is ending, and what was done is undone before that.
         compensations: Of the steps that are undone, in that order; empty before it begins.
         undoing: Key of the step that is being undone; ``""`` for none.
-        undone: How often a step was undone and is run again, by key.
+        anew: How often a step had completed and was begun anew behind what was undone, by key; of an iteration that is
+            gone by its path.
+        numbers: Attempts that such a step in a body had, by key.
     """
 
     __slots__ = (
         "agenda",
+        "anew",
         "asking",
         "asks",
         "bodies",
@@ -143,6 +146,7 @@ class State:
         "key",
         "last_at",
         "listening",
+        "numbers",
         "original_input",
         "output",
         "parent",
@@ -169,7 +173,6 @@ class State:
         "timers",
         "undoes",
         "undoing",
-        "undone",
         "unrouted",
         "waiting",
         "wall_timers",
@@ -196,7 +199,7 @@ class State:
         self.created_at = self.started_at = self.ended_at = self.last_at = 0
         self.root = Scope(plan, plan.ids)
         self.parent = self.parent_step = ""
-        self.depth = 0
+        self.depth = self.retries = 0
         self.is_awaited = False
         self.forked_from = self.forked_step = self.undoing = ""
         self.kept_steps: dict[str, KeptStep] = {}
@@ -211,7 +214,6 @@ class State:
         self.agenda: list[tuple[Scope, PlanNode]] = []
         self.settling: list[Scope] = []
         self.unrouted: list[tuple[Scope, PlanNode]] = []
-        self.retries = 0
         self.going: list[tuple[Scope, PlanNode]] = []
         self.in_flight: dict[str, int] = {}
         self.ready: dict[str, int] = {}
@@ -226,7 +228,8 @@ class State:
         self.deadline_passed = False
         self.done: list[str] = []
         self.compensations: dict[str, Compensation] = {}
-        self.undone: dict[str, int] = {}
+        self.anew: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
 
     @property
     def ending(self) -> Ending | None:
@@ -237,6 +240,15 @@ class State:
         """Return the scope and the node of a step; None if there is none of that key (any more)."""
         index = self.plan.index.get(step)
         return self.places.get(step) if index is None else (self.root, self.plan.nodes[index])
+
+    def times_anew(self, step: str) -> int:
+        """Return how often a step was begun anew, so that what it did before must not be taken for what it does now."""
+        if not self.anew or (found := self.find(step)) is None:
+            return 0
+        times, scope = self.anew.get(step, 0), found[0]
+        while scope.parent is not None:
+            times, scope = times + self.anew.get(scope.path, 0), scope.parent
+        return times
 
     def clock(self, at: int) -> int:
         """Return the execution's own time at the wall time ``at``: wall time less the time it was paused."""

@@ -430,11 +430,56 @@ def test_a_retry_runs_what_was_undone_again_and_all_that_follows_it(case: Any) -
     assert (one.seen.compensations, one.seen.steps["b"].output, one.state.done) == ({}, None, [])
     one.starts()
     assert (one.turn.commands[0].attempt, one.turn.commands[0].role) == (3, "action")  # 2 was the compensation's
-    assert one.state.undone == {"a": 1}
+    assert one.state.anew == {"a": 1, "b": 1}
     one.returned("a").starts().returned("b").starts().raised("c", permanent=True)
     assert list(one.seen.compensations) == ["a"]
     one.starts()
     assert one.turn.commands[0].attempt == 4
+
+
+def test_what_completed_behind_what_was_undone_is_another_call_and_what_failed_is_the_same_one(case: Any) -> None:
+    one = failed(case, [does("a"), "b", "c"], ["a>b", "b>c"])
+    one.when(i.RetryRequested(at=T))
+    assert [one.state.times_anew(step) for step in "abc"] == [1, 1, 0]
+
+
+def test_a_child_behind_what_was_undone_is_another_execution(case: Any) -> None:
+    child = Node("w", type=NodeType.WORKFLOW, workflow="other", input={"id": "${a}"})
+    one = case([does("a"), child, "c"], ["a>w", "w>c"]).given().returned("a", 1)
+    ended = i.ChildEnded(step="w", child="x/w", output=Raw(b"7"), at=T)
+    one.when(ended).starts().raised("c", permanent=True).starts().returned("a")
+    one.when(i.RetryRequested(at=T)).starts().returned("a", 2)
+    (start,) = one.turn.commands
+    assert (start.child, start.attempt, bytes(start.input)) == ("x/w#1", 1, b'{"id":2}')
+    one.when(ended).gives_nothing(False)
+    one.when(i.ChildEnded(step="w", child="x/w#1", output=Raw(b"8"), at=T)).starts()
+    assert one.state.in_flight == {"c": 2}
+
+
+def test_a_child_that_failed_behind_what_was_undone_is_another_execution_too(case: Any, no: Any) -> None:
+    child = Node("w", type=NodeType.WORKFLOW, workflow="other")
+    one = case([does("a"), child], ["a>w"]).given().returned("a")
+    one.when(i.ChildEnded(step="w", child="x/w", error=no("w"), at=T)).starts().returned("a")
+    one.when(i.RetryRequested(at=T)).starts().returned("a")
+    (start,) = one.turn.commands
+    assert (start.child, start.attempt) == ("x/w#1", 1)
+
+
+def test_steps_in_bodies_go_on_counting_their_attempts_behind_what_was_undone(case: Any) -> None:
+    inner = Node("l", type=NodeType.LOOP, body=Body((Node("d", action="act"),)), repeat_while="index < 2")
+    child = Node("w", type=NodeType.WORKFLOW, workflow="other")
+    body = Body((does("c"), inner, child), (Connection("c", "l"), Connection("l", "w")))
+    one = case([Node("m", type=NodeType.MAP, items=[1], body=body), "z"], ["m>z"]).given()
+    one.returned("m[0].c").starts().returned("m[0].l[0].d").starts().returned("m[0].l[1].d")
+    one.when(i.ChildEnded(step="m[0].w", child="x/m[0].w", output=Raw(b"1"), at=T)).starts()
+    one.raised("z", permanent=True).starts().returned("m[0].c").when(i.RetryRequested(at=T)).starts()
+    assert one.state.in_flight == {"m[0].c": 3}
+    one.returned("m[0].c").starts()
+    assert (one.state.in_flight, one.state.times_anew("m[0].l[0].d")) == ({"m[0].l[0].d": 1}, 1)  # it was gone
+    one.returned("m[0].l[0].d").starts()
+    assert (one.state.in_flight, one.state.times_anew("m[0].l[1].d")) == ({"m[0].l[1].d": 2}, 1)
+    one.returned("m[0].l[1].d")
+    assert one.turn.commands[0].child == "x/m[0].w#1"
 
 
 def test_a_retry_leaves_what_could_not_be_undone(case: Any) -> None:

@@ -413,7 +413,7 @@ def _is_permanent(error: BaseException) -> bool:
 
 def _key(state: State, command: RunStep) -> str:
     """Return what a repeat of the call is known by; a fallback and a compensation are calls of their own."""
-    again = state.retries + state.undone.get(command.step, 0)  # what was undone must not be taken for done
+    again = state.retries + state.times_anew(command.step)
     own = f"{state.execution_id}/{command.step}" + (f"#{again}" if again else "")
     return own if command.role == "action" else f"{own}/{command.role}"
 

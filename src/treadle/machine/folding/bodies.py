@@ -56,6 +56,8 @@ def _open_body(state: State, scope: Scope, node: PlanNode, group: Group, number:
     assert node.group is not None  # it has begun
     graph = node.group.body
     body = Scope.of_body(scope, node.index, graph, number, _names(node, group, number))
+    if state.numbers:
+        body.attempts = [state.numbers.pop(key, 0) for key in body.keys]
     group.open[number] = group.kept[number] = body
     state.bodies[body.path] = body
     state.places.update(zip(body.keys, ((body, inner) for inner in graph.nodes), strict=True))

@@ -1,6 +1,8 @@
 """Steps that were undone count as not run: a retry runs them again, and all that follows them.
 
-A step in a body takes the step around it at the top with it, since a body that completed is not entered again.
+A step in a body takes the step around it at the top with it, since a body that completed is not entered again. What had
+completed is another call then, and nobody may take it for the one that is over: it has another idempotency key, and a
+child is another execution. A step that failed keeps its key, since what it did is not known.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from treadle.machine.folding.connections import find_step
 from treadle.machine.state import ACTIVE, UNDECIDED
-from treadle.machine.transitions import PENDING
-from treadle.model import StepStatus
+from treadle.machine.transitions import COMPLETED, PENDING
+from treadle.model import NodeType, StepStatus
+from treadle.paths import body_path
 
 if TYPE_CHECKING:
     from treadle.machine.graph import PlanNode
@@ -25,7 +28,6 @@ def forget_undone(state: State) -> None:
         if one.status is StepStatus.COMPLETED:
             scope, node = find_step(state, step)
             scope.attempts[node.index] = one.attempt  # a number names one call, also of the compensation
-            state.undone[step] = state.undone.get(step, 0) + 1
             again.add(_top(scope, node))
     _add_followers(state.root, again)
     state.done = [step for step in state.done if _top(*find_step(state, step)) not in again]
@@ -54,13 +56,13 @@ def _add_followers(scope: Scope, found: set[int]) -> None:
 
 def _forget(state: State, scope: Scope, node: PlanNode) -> None:
     index = node.index
+    _begin_anew(state, scope, node)
     if scope.phases[index] != PENDING:
         scope.reopen(index)
     scope.outputs[index] = None
     for kept in (scope.values, scope.parameters, scope.handled):
         kept.pop(index, None)
-    if scope.groups.pop(index, None) is not None:
-        _forget_bodies(state, index)
+    _forget_bodies(state, scope, node)
     for connection in node.outgoing:
         verdict = scope.connections[connection.index]
         if verdict != UNDECIDED:
@@ -69,10 +71,33 @@ def _forget(state: State, scope: Scope, node: PlanNode) -> None:
             scope.active[connection.target] -= verdict == ACTIVE
 
 
-def _forget_bodies(state: State, holder: int) -> None:
-    """Let go of all bodies within a step at the top."""
-    for path, body in list(state.bodies.items()):
-        if _top(body, body.graph.nodes[0]) == holder:
-            del state.bodies[path]
-            for key in body.keys:
-                state.places.pop(key, None)
+def _begin_anew(state: State, scope: Scope, node: PlanNode) -> None:
+    """See to it that what a step calls next is no repeat of what it called before."""
+    index, step = node.index, scope.keys[node.index]
+    is_child = node.node.type is NodeType.WORKFLOW
+    if (node.is_action and scope.phases[index] == COMPLETED) or (is_child and scope.attempts[index]):
+        state.anew[step] = state.anew.get(step, 0) + 1
+    if is_child:
+        scope.attempts[index] = 0  # of an execution that is not there yet
+    elif scope.parent is not None and scope.attempts[index]:
+        state.numbers[step] = scope.attempts[index]
+
+
+def _forget_bodies(state: State, scope: Scope, node: PlanNode) -> None:
+    """Let go of all bodies within a step."""
+    agenda = [(scope, node)]
+    while agenda:
+        around, holder = agenda.pop()
+        group = around.groups.pop(holder.index, None)
+        is_numbered = holder.node.type is not NodeType.PARALLEL
+        for number in range(group.begun if group is not None else 0):
+            is_top = around.parent is None
+            path = body_path(around.keys[holder.index], number if is_numbered else None, is_top=is_top)
+            body = state.bodies.pop(path, None)
+            if body is None:  # an iteration that is gone had completed
+                state.anew[path] = state.anew.get(path, 0) + 1
+                continue
+            for inner in body.graph.nodes:
+                _begin_anew(state, body, inner)
+                state.places.pop(body.keys[inner.index], None)
+            agenda.extend((body, body.graph.nodes[index]) for index in body.groups)
