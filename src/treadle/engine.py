@@ -378,6 +378,8 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
     ) -> str:
         """Start a new execution that keeps how every step ended that does not follow ``from_step``; return its id.
 
+        What was undone counts as not run: the fork runs it, and what follows it, by itself.
+
         Args:
             execution_id: Of the execution that is forked, ended or not; it stays as it is.
             from_step: Key of the step from which on the fork runs by itself, within bodies too (``each[3].charge``).

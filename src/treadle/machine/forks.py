@@ -1,10 +1,12 @@
 """What a fork keeps: how every step ended that is not the one it forks from, around that one, or behind either.
 
-Read from the whole log and not from the state alone, which has let go of a loop's earlier iterations.
+What was undone, or is about to be, counts as not run, as behind a retry: the fork runs it, and what is behind it, by
+itself. Read from the whole log and not from the state alone, which has let go of a loop's earlier iterations.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from treadle.errors import NotFoundError
@@ -39,11 +41,13 @@ def kept_by_fork(
     Raises:
         NotFoundError: The definition of the fork has no such step.
     """
-    region = _Region(plan, step)
+    region = _Region(plan)
+    region.add(step)
     ended = _Ended(source)
     for turn in recorded:
         for event in turn:
             ended.note(event)
+    ended.leave_undone(source.plan, plan)
     return tuple(one for key, one in ended.steps.items() if not region.has(_parts(plan, key)))
 
 
@@ -54,6 +58,7 @@ class _Ended:
         self._source = source
         self._failed: dict[str, e.KeptStep] = {}
         self._kept_events: dict[str, Raw] = {}
+        self._undone: dict[str, bool] = {}
         self.steps: dict[str, e.KeptStep] = {}
 
     def note(self, event: e.AnyEvent) -> None:
@@ -80,7 +85,32 @@ class _Ended:
             case e.FailureHandled():
                 self.steps[event.step] = self._failed[event.step]
             case _:
+                self._note_undoing(event)
+
+    def _note_undoing(self, event: e.AnyEvent) -> None:
+        match event:
+            case e.CompensationsBegan():
+                self._undone = dict.fromkeys(event.steps, False)
+            case e.CompensationSucceeded():
+                self._undone[event.step] = True
+            case e.CompensationFailed():
+                del self._undone[event.step]
+            case e.CompensationsDropped():
+                self._undone = {step: True for step, is_over in self._undone.items() if is_over}
+            case e.ExecutionRetried():
+                self.leave_undone(self._source.plan)
+            case _:
                 return
+
+    def leave_undone(self, *plans: Plan) -> None:
+        """Take out what was undone, or is about to be, and what is behind it in any of the plans."""
+        for plan in plans:
+            region = _Region(plan)
+            for step in self._undone:
+                with suppress(NotFoundError):  # the other plan has it
+                    region.add(step)
+            self.steps = {key: one for key, one in self.steps.items() if not region.has(_parts(plan, key))}
+        self._undone = {}
 
     def _end(self, step: str, output: Raw, attempt: int = 0) -> None:
         self.steps[step] = e.KeptStep(step, attempt, output)
@@ -101,15 +131,24 @@ class _Ended:
 
 
 class _Region:
-    """What a fork runs by itself: the step, those behind it, and likewise for each step that holds it."""
+    """What a fork runs by itself: some steps, those behind them, and likewise for each step that holds one of them."""
 
-    def __init__(self, plan: Plan, step: str) -> None:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._around: set[Parts] = set()
         self._behind: set[Parts] = set()
-        self._later: list[tuple[Parts, int]] = []
-        graph: Graph | None = plan
+        self._entered: set[Parts] = set()
+        self._last: dict[Parts, int] = {}
+
+    def add(self, step: str) -> None:
+        """Add a step.
+
+        Raises:
+            NotFoundError: There is none of that key.
+        """
+        graph: Graph | None = self._plan
         above: Parts = ()
-        parts = _parts(plan, step)
+        parts = _parts(self._plan, step)
         if not parts or isinstance(parts[-1], int):
             raise NotFoundError("step", step)
         for place, part in enumerate(parts):
@@ -120,20 +159,31 @@ class _Region:
                 raise NotFoundError("step", step)
             is_last = place == len(parts) - 1
             (self._behind if is_last else self._around).add((*above, part))
-            self._behind.update((*above, graph.ids[behind]) for behind in _behind(graph, index))
+            self._enter(graph, index, above)
             node, above = graph.nodes[index], (*above, part)
             graph = None if node.group is None else node.group.body
             number = None if is_last else parts[place + 1]
             if isinstance(number, int):
                 if node.node.type is NodeType.LOOP:
-                    self._later.append((above, number))
+                    self._last[above] = min(number, self._last.get(above, number))
                 above = (*above, number)
+
+    def _enter(self, graph: Graph, index: int, above: Parts) -> None:
+        place = (*above, graph.ids[index])
+        if place not in self._entered:  # a map may have very many items
+            self._entered.add(place)
+            self._behind.update((*above, graph.ids[behind]) for behind in _behind(graph, index))
 
     def has(self, parts: Parts) -> bool:
         """Tell whether the fork runs a step by itself."""
         if parts in self._around or any(parts[:length] in self._behind for length in range(1, len(parts) + 1)):
             return True
-        return any(parts[: len(loop)] == loop and _number(parts, len(loop)) > last for loop, last in self._later)
+        return any(self._is_later(parts, length) for length in range(1, len(parts))) if self._last else False
+
+    def _is_later(self, parts: Parts, length: int) -> bool:
+        """Tell whether a step is in an iteration behind the last that is kept of a loop."""
+        last = self._last.get(parts[:length])
+        return last is not None and _number(parts, length) > last
 
 
 def _number(parts: Parts, place: int) -> int:
