@@ -244,7 +244,8 @@ def _cancel_execution_requested(turn: Turn, one: i.CancelExecutionRequested) -> 
     elif state.undoing and not is_cancelling:
         return False  # what it undoes is undone to the end
     if not is_cancelling or (state.undoes and one.at_once):
-        compensates = state.plan.workflow.compensate_on_cancel and not one.at_once
+        undoes = state.plan.workflow.compensate_on_cancel or (state.undoes and state.plan.undoes)
+        compensates = undoes and not one.at_once
         cancel(turn, one.reason, one.request, one.at, compensates=compensates)
     else:
         _note(turn, one)

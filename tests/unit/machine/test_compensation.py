@@ -295,6 +295,25 @@ def test_cancelling_what_failed_already_comes_too_late(case: Any) -> None:
     one.cancel("no", request="r").gives_nothing(False)
 
 
+@pytest.mark.parametrize("how", ["halt", "deadline"])
+def test_cancelling_while_the_last_attempts_end_does_not_take_back_that_what_was_done_is_undone(
+    case: Any, how: str
+) -> None:
+    one = case([does("a"), "b", "c"], timeout_ms=50).given().returned("a")
+    if how == "halt":
+        one.raised("c", permanent=True)
+    else:
+        one.time(50).cancelled("c", 1)
+    one.cancel("enough").cancelled("b", 1)
+    assert one.kinds == ["StepCancelled b", "CompensationsBegan"]
+    assert one.starts().returned("a").seen.status is ExecutionStatus.CANCELLED
+
+
+def test_cancelling_what_an_end_node_ends_well_undoes_nothing(case: Any) -> None:
+    one = case([does("a"), Node("z", type=NodeType.END), "b"], ["a>z"]).given().returned("a").cancel().cancelled("b", 1)
+    assert (one.kinds[-1], one.seen.compensations) == ("ExecutionCancelled", {})
+
+
 def test_cancelling_twice_undoes_once(case: Any) -> None:
     one = fails_after_two(case, compensate_on_cancel=True).cancel().cancelled("c", 1).starts()
     one.cancel("again", request="r").gives(e.RequestNoted(request="r", at=T), accepted=[True])
