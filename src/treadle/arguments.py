@@ -188,10 +188,10 @@ def check_answer(given: object) -> Answer:
 
 def check_answer_value(answer: Answer, value: object, settings: Settings) -> Raw | None:
     """Return the encoded output that an answer brings; None where it brings none."""
-    if answer is Answer.OUTPUT:
+    if answer is Answer.OUTPUT or (answer is Answer.COMPLETE and value is not None):
         return check_payload(value, "output", settings)
     if value is not None:
-        raise ValidationError(f"only the answer 'output' has a value; {answer.value!r} has none")
+        raise ValidationError(f"only the answers 'output' and 'complete' have a value; {answer.value!r} has none")
     return None
 
 

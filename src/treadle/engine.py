@@ -497,18 +497,24 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
     async def answer(self, execution_id: str, step: str, answer: Answer | str, value: JsonValue = None) -> None:
         """Say what becomes of a step whose attempts are spent and that is PAUSED for it; durable on return.
 
+        A map within which a step asks can be answered with ``"complete"``: it is COMPLETED with what its items gave so
+        far, ``null`` for the others, which are cancelled.
+
         Args:
             execution_id: Of the execution.
             step: Key of the step.
-            answer: ``"retry"``: its attempts start anew. ``"output"``: it is COMPLETED with ``value``. ``"skip"``: it
-                is SKIPPED. ``"abort"``: the execution fails with the step's error, whatever could handle it.
-            value: The output, in the action's place; only with ``"output"``.
+            answer: ``"retry"``: its attempts start anew. ``"output"``: it is COMPLETED with ``value``: somebody did it
+                in the action's place. ``"complete"``: it is COMPLETED, since what was called last did its work in fact.
+                ``"skip"``: it is SKIPPED. ``"abort"``: the execution fails with the step's error, whatever could handle
+                it.
+            value: The output; with ``"output"``, and with ``"complete"`` if it is known: None is ``null`` there, which
+                no schema is asked about.
 
         Raises:
             NotFoundError: No such execution, or step.
             ConflictError: The step asks nothing: not yet, or not any more. Of two answers at once one counts.
-            ValidationError: The answer is none of these, or ``value`` breaks the node's ``output_schema``; nothing
-                changed.
+            ValidationError: The answer is none of these or has no value, or ``value`` breaks the node's
+                ``output_schema``; nothing changed.
         """
         chosen = check_answer(answer)
         await self._driver.answer(execution_id, step, chosen, check_answer_value(chosen, value, self.settings))

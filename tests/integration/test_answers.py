@@ -83,14 +83,61 @@ async def test_an_answer_goes_on_as_it_says(tmp_path: Path) -> None:
     assert (work.shipped, len(work.calls)) == (1, 6)
 
 
+async def test_what_was_done_in_fact_is_complete_with_what_it_gave_or_null(tmp_path: Path) -> None:
+    work = Work(failures=4)
+    store = tmp_path / "log.db"
+    shop = {**SHOP, "output": "${charge}"}
+    async with asyncio.timeout(20), WorkflowEngine(store=store, actions=work.actions) as engine:
+        for name in ("known", "unknown"):
+            await engine.run_workflow(shop, execution_id=name)
+        with pytest.raises(ValidationError, match='"id" is a required'):
+            await engine.answer("known", "charge", "complete", {})
+        await engine.answer("known", "charge", "complete", {"id": "c0"})
+        await engine.answer("unknown", "charge", Answer.COMPLETE)
+        states = [await engine.wait(name) for name in ("known", "unknown")]
+    assert [(one.status.value, one.output) for one in states] == [("COMPLETED", {"id": "c0"}), ("COMPLETED", None)]
+    assert [one.steps["charge"].answered_by for one in states] == ["person", "person"]
+    assert (work.shipped, len(work.calls)) == (2, 4)
+
+
+async def test_a_map_is_complete_with_what_there_is(tmp_path: Path) -> None:
+    async def charge(item: int) -> int:
+        if item > 1:
+            raise ValueError("no")
+        return item
+
+    node = {"id": "c", "action": "charge", "parameters": {"item": "${item}"}, "on_exhausted": "pause"}
+    body = {"nodes": [{**node, "retry": {"max_attempts": 1}}]}
+    workflow = {"id": "w", "nodes": [{"id": "m", "type": "map", "items": [1, 2, 3], "body": body}]}
+    settings = Settings(inbox_poll_ms=5)
+    store = tmp_path / "log.db"
+    async with (
+        asyncio.timeout(20),
+        WorkflowEngine(store=store, actions=[{"charge": charge}], settings=settings) as engine,
+        Client(store) as client,
+    ):
+        assert (await engine.run_workflow(workflow, execution_id="x")).waiting_for == ("m[1].c", "m[2].c")
+        with pytest.raises(ValidationError, match="step 'm' is a map, which gives what its items gave"):
+            await client.answer("x", "m", "complete", [1, 2, 3])
+        with pytest.raises(ConflictError, match="step 'm' asks nothing: it is RUNNING"):
+            await engine.answer("x", "m", "retry")
+        await client.answer("x", "m", "complete")
+        state = await engine.wait("x")
+        with pytest.raises(ConflictError, match="asks nothing"):
+            await engine.answer("x", "m", "complete")
+    assert (state.status.value, state.output) == ("COMPLETED", [1, None, None])
+
+
 async def test_an_answer_that_does_not_fit_is_refused_and_nothing_changed(tmp_path: Path) -> None:
     work = Work()
     async with asyncio.timeout(20), WorkflowEngine(store=tmp_path / "log.db", actions=work.actions) as engine:
         await engine.run_workflow(SHOP, execution_id="one")
         before = await engine.history("one")
-        with pytest.raises(ValidationError, match="an answer is one of retry, output, skip, abort, not 'again'"):
+        with pytest.raises(
+            ValidationError, match="an answer is one of retry, output, complete, skip, abort, not 'again'"
+        ):
             await engine.answer("one", "charge", "again")
-        with pytest.raises(ValidationError, match="only the answer 'output' has a value"):
+        with pytest.raises(ValidationError, match="only the answers 'output' and 'complete' have a value"):
             await engine.answer("one", "charge", "retry", 1)
         with pytest.raises(ValidationError, match='"id" is a required'):
             await engine.answer("one", "charge", "output", {})
@@ -144,6 +191,8 @@ async def test_another_process_answers_through_the_inbox(tmp_path: Path) -> None
                 await client.answer("one", "nobody", "retry")
             with pytest.raises(ValidationError, match="required"):
                 await client.answer("one", "charge", "output", {})
+            with pytest.raises(ValidationError, match="required"):
+                await client.answer("one", "charge", "complete", {})
             await client.answer("one", "charge", "output", {"id": "x"})
             assert (await engine.wait("one")).output == "x"
             with pytest.raises(ConflictError, match="asks nothing: the execution has ended"):
@@ -167,9 +216,10 @@ def test_a_terminal_answers_and_resume_goes_on(tmp_path: Path) -> None:
     (tmp_path / "shop.json").write_text(json.dumps(SHOP))
     done = _treadle(tmp_path, "run", "shop.json", "--actions", "shop.py", "--id", "one")
     assert done.returncode == 3, done
-    assert "answer with: treadle answer one charge retry (or: output VALUE, skip, abort)" in done.stdout
+    assert "answer with: treadle answer one charge retry (or: output VALUE, complete, skip, abort)" in done.stdout
     assert _treadle(tmp_path, "answer", "one", "charge", "output").returncode == 2
-    assert _treadle(tmp_path, "answer", "one", "charge", "retry", "1").returncode == 2
+    for word in ("retry", "skip", "abort"):
+        assert _treadle(tmp_path, "answer", "one", "charge", word, "1").returncode == 2
     (tmp_path / "bank").touch()
     done = _treadle(tmp_path, "answer", "one", "charge", "retry")
     assert (done.returncode, "carried out as soon as an engine runs" in done.stderr) == (0, True)
@@ -178,6 +228,25 @@ def test_a_terminal_answers_and_resume_goes_on(tmp_path: Path) -> None:
     assert 'COMPLETED: "c1"' in done.stdout
     done = _treadle(tmp_path, "answer", "one", "charge", "retry")
     assert (done.returncode, done.stderr) == (1, "not taken: step 'charge' asks nothing: the execution has ended\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [(), ('{"id": "c9"}',)])
+def test_a_terminal_says_that_it_was_done_in_fact(tmp_path: Path, value: tuple[str, ...]) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from treadle import action\n"
+        "@action('charge')\n"
+        "def charge():\n"
+        "    raise ConnectionError('no answer')\n"
+        "@action('ship')\n"
+        "def ship():\n"
+        "    return None\n"
+    )
+    (tmp_path / "shop.json").write_text(json.dumps({**SHOP, "output": "${charge}"}))
+    assert _treadle(tmp_path, "run", "shop.json", "--actions", "shop.py", "--id", "one").returncode == 3
+    assert _treadle(tmp_path, "answer", "one", "charge", "complete", *value).returncode == 0
+    done = _treadle(tmp_path, "resume", "one", "--actions", "shop.py")
+    assert (done.returncode, "COMPLETED" in done.stdout, '"c9"' in done.stdout) == (0, True, bool(value))
 
 
 def _treadle(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

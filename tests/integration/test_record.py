@@ -347,3 +347,33 @@ def test_fallbacks_answers_and_what_was_undone_are_recorded(tmp_path: Path) -> N
     assert 'run.answer("b", "retry"' in text
     assert 'run.answer("b", "output", "by hand"' in text
     assert 'assert run.undone == ["b", "a"]' in text
+
+
+def test_what_somebody_said_was_done_in_fact_is_recorded_also_of_a_map(tmp_path: Path) -> None:
+    asks = {"action": "ask", "on_exhausted": "pause", "retry": {"max_attempts": 1}}
+    workflow = {
+        "id": "w",
+        "nodes": [
+            {"id": "a", **asks},
+            {"id": "m", "type": "map", "items": [1, 2], "body": {"nodes": [{"id": "c", **asks}]}},
+        ],
+        "connections": [{"source": "a", "target": "m"}],
+    }
+
+    def ask() -> None:
+        raise ConnectionError("no")
+
+    async def run() -> object:
+        actions = [{"ask": ask}]
+        async with asyncio.timeout(30), WorkflowEngine(store=tmp_path / "log.db", actions=actions) as engine:
+            await engine.run_workflow(workflow, execution_id="e")
+            await engine.answer("e", "a", "complete", "done")
+            await engine.wait("e")
+            await engine.answer("e", "m[1].c", "complete")
+            await engine.answer("e", "m", "complete")
+            return (await engine.wait("e")).output
+
+    assert asyncio.run(run()) == [None, None]
+    text = passes(tmp_path)
+    assert 'run.answer("a", "complete", "done"' in text
+    assert 'run.answer("m", "complete"' in text

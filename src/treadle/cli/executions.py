@@ -257,12 +257,16 @@ def answer(
     execution_id: ExecutionId,
     step: Annotated[str, typer.Argument(help="Key of the step whose attempts are spent.")],
     answer: Annotated[Answer, typer.Argument(help="What becomes of it.")],
-    value: Annotated[str | None, typer.Argument(help="The output as JSON, or else text; only with 'output'.")] = None,
+    value: Annotated[
+        str | None, typer.Argument(help="The output as JSON, or else text; with output and complete.")
+    ] = None,
     db: Db = DEFAULT_DB,
 ) -> None:
-    """Say what becomes of a step whose attempts are spent: retry, output VALUE, skip or abort."""
-    if (value is None) is (answer is Answer.OUTPUT):
-        fail("the answer output has a value, and no other has" if value is not None else "give the output as well")
+    """Say what becomes of a step whose attempts are spent: retry, output VALUE, complete [VALUE], skip or abort."""
+    if value is None and answer is Answer.OUTPUT:
+        fail("give the output as well")
+    if value is not None and answer not in (Answer.OUTPUT, Answer.COMPLETE):
+        fail("only the answers output and complete have a value")
     output = None if value is None else read_value("output", value)
 
     async def whole(client: Client) -> None:

@@ -130,7 +130,7 @@ def _of_bodies(event: HistoryEvent) -> str:
 def how_to_answer(execution_id: str, step: str, options: str = "") -> str:
     """Return how to answer for a step whose attempts are spent."""
     command = f"treadle answer{options} {shlex.quote(execution_id)} {shlex.quote(step)}"
-    return f"answer with: {command} retry (or: output VALUE, skip, abort)"
+    return f"answer with: {command} retry (or: output VALUE, complete, skip, abort)"
 
 
 def show_result(state: ExecutionState, how_to_go_on: str = "", options: str = "") -> None:

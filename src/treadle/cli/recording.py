@@ -53,6 +53,7 @@ _REQUESTS: Final = (
     "InputGiven",
     "StepAnswered",
     "OutputGiven",
+    "GroupCompleted",
 )
 
 _RANK_SECONDS: Final = 1e-5
@@ -263,8 +264,12 @@ def _request(event: HistoryEvent, at: float) -> Request | None:
         case "InputGiven":
             return None if data.get("is_default") else Request(at, "submit", [event.step, data["output"]])
         case "StepAnswered":
-            return None if data["answer"] == "output" else Request(at, "answer", [event.step, data["answer"]])
+            is_told_next = data["answer"] in ("output", "complete")
+            return None if is_told_next else Request(at, "answer", [event.step, data["answer"]])
         case "OutputGiven":
-            return Request(at, "answer", [event.step, "output", data["output"]])
+            word = "complete" if data.get("confirms") else "output"
+            return Request(at, "answer", [event.step, word, data["output"]])
+        case "GroupCompleted":
+            return Request(at, "answer", [event.step, "complete"]) if data.get("reason") == "answer" else None
         case _:
             return Request(at, "cancel", [data["reason"]] if data.get("reason") else [])

@@ -92,7 +92,7 @@ def _paused(state: State, steps: tuple[Explanation, ...]) -> Explanation:
 
 
 _GIVE: Final = "resume it with these inputs"
-_ANSWER: Final = "answer it: retry, output, skip or abort"
+_ANSWER: Final = "answer it: retry, output, complete, skip or abort"
 
 
 def _held_up(state: State) -> list[tuple[Scope, PlanNode]]:

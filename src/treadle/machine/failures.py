@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.endings import halt
+from treadle.machine.groups import complete_early
 from treadle.machine.routing import fail, route
-from treadle.model import Answer, OnExhausted, OnSkip
+from treadle.model import Answer, NodeType, OnExhausted, OnSkip
 from treadle.values import NULL
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from treadle.machine.graph import PlanNode
     from treadle.machine.scope import Scope
+    from treadle.machine.state import State
     from treadle.machine.turn import Turn
     from treadle.model import StepError
 
@@ -58,7 +60,7 @@ def _answer_given(turn: Turn, one: i.AnswerGiven) -> bool:
         return True
     state = turn.state
     found = state.find(one.step)
-    if found is None or one.step not in state.spent:
+    if found is None or not _fits(state, *found, one):
         return False
     turn.emit(e.StepAnswered(step=one.step, answer=one.answer, request=one.request, at=one.at))
     _ANSWERS[one.answer](turn, *found, one)
@@ -67,13 +69,39 @@ def _answer_given(turn: Turn, one: i.AnswerGiven) -> bool:
     return True
 
 
+def _fits(state: State, scope: Scope, node: PlanNode, one: i.AnswerGiven) -> bool:
+    """Tell whether a step asks, or is a map within which one does and that is to be complete as it is."""
+    if one.step in state.spent:
+        return True
+    is_map = one.answer is Answer.COMPLETE and node.node.type is NodeType.MAP
+    return is_map and any(_is_within(state, scope, node, step) for step in state.spent)
+
+
+def _is_within(state: State, scope: Scope, node: PlanNode, step: str) -> bool:
+    found = state.find(step)
+    inner = None if found is None else found[0]
+    while inner is not None and inner.parent is not None:
+        if inner.parent is scope and inner.holder == node.index:
+            return True
+        inner = inner.parent
+    return False
+
+
 def _retry(turn: Turn, _scope: Scope, _node: PlanNode, one: i.AnswerGiven) -> None:
     turn.emit(e.StepReady(step=one.step, at=one.at))
 
 
 def _give_output(turn: Turn, scope: Scope, node: PlanNode, one: i.AnswerGiven) -> None:
-    turn.emit(e.OutputGiven(step=one.step, output=NULL if one.output is None else one.output, at=one.at))
+    output, confirms = NULL if one.output is None else one.output, one.answer is Answer.COMPLETE
+    turn.emit(e.OutputGiven(step=one.step, output=output, confirms=confirms, at=one.at))
     route(turn, scope, node.on_success, one.at)
+
+
+def _complete(turn: Turn, scope: Scope, node: PlanNode, one: i.AnswerGiven) -> None:
+    if node.node.type is NodeType.MAP:
+        complete_early(turn, scope, node, "answer", one.at)
+    else:
+        _give_output(turn, scope, node, one)
 
 
 def _skip(turn: Turn, scope: Scope, node: PlanNode, one: i.AnswerGiven) -> None:
@@ -95,6 +123,7 @@ def _abort(turn: Turn, scope: Scope, node: PlanNode, one: i.AnswerGiven) -> None
 _ANSWERS: Final[dict[Answer, Callable[[Turn, Scope, PlanNode, i.AnswerGiven], None]]] = {
     Answer.RETRY: _retry,
     Answer.OUTPUT: _give_output,
+    Answer.COMPLETE: _complete,
     Answer.SKIP: _skip,
     Answer.ABORT: _abort,
 }

@@ -114,6 +114,13 @@ def _holder(scope: Scope) -> str:
 # -- the steps that hold bodies
 
 
+def complete_early(turn: Turn, scope: Scope, node: PlanNode, reason: str, at: int) -> None:
+    """Complete a map, a loop or a parallel with what there is; what is left of its bodies is cancelled."""
+    turn.cancel_attempts(scope, node)
+    turn.emit(e.GroupCompleted(step=scope.keys[node.index], reason=reason, at=at))
+    route(turn, scope, node.on_success, at)
+
+
 class _Holder:
     """A map, a loop or a parallel that is under way, at one moment."""
 
@@ -151,9 +158,7 @@ class _Holder:
         return any(body.flying for body in self._group.open.values())
 
     def _done(self, reason: str = "all") -> None:
-        self._turn.cancel_attempts(self._scope, self._node)
-        self._turn.emit(e.GroupCompleted(step=self._step, reason=reason, at=self._at))
-        route(self._turn, self._scope, self._node.on_success, self._at)
+        complete_early(self._turn, self._scope, self._node, reason, self._at)
 
     def _fail(self, error: StepError) -> None:
         fail(self._turn, self._scope, self._node, error, self._at)

@@ -80,6 +80,7 @@ class Answer(str, Enum):
 
     RETRY = "retry"
     OUTPUT = "output"
+    COMPLETE = "complete"
     SKIP = "skip"
     ABORT = "abort"
 

@@ -158,7 +158,7 @@ class Case:
         return self.when(i.ResumeRequested(inputs=payload, request=request, at=self.at))
 
     def answer(self, step: str, answer: str, output: Any = None, request: str = "") -> Self:
-        payload = None if answer != "output" else encode_payload(output)
+        payload = encode_payload(output) if answer == "output" or output is not None else None
         return self.when(i.AnswerGiven(step=step, answer=Answer(answer), output=payload, request=request, at=self.at))
 
     def terminate(self) -> Self:

@@ -219,6 +219,26 @@ def test_an_output_that_a_person_gave_is_undone_as_if_the_action_had_given_it(ca
     assert one.turn.commands[0].parameters == Raw(b'{"id":7}')
 
 
+@pytest.mark.parametrize(
+    ("answer", "wanted", "by"), [("complete", "undo_other", "fallback"), ("output", "undo_a", "person")]
+)
+def test_a_step_that_fell_back_and_was_done_in_fact_is_undone_by_the_fallbacks_own(
+    case: Any, answer: str, wanted: str, by: str
+) -> None:
+    fallback = Fallback(action="other", retry=ONCE, compensate=Compensation(action="undo_other"))
+    first = does("a", fallback=fallback, on_exhausted=OnExhausted.PAUSE)
+    one = case([first, "z"], ["a>z"]).given().raised("a").starts().raised("a").answer("a", answer, 1)
+    assert one.seen.steps["a"].answered_by == by
+    one.starts().raised("z", permanent=True)
+    assert [found.action for found in one.seen.compensations.values()] == [wanted]
+
+
+def test_a_step_that_was_done_in_fact_is_undone_as_if_its_action_had_said_so(case: Any) -> None:
+    first = does("a", on_exhausted=OnExhausted.PAUSE)
+    one = case([first, "z"], ["a>z"]).given().raised("a").answer("a", "complete").starts().raised("z", permanent=True)
+    assert [found.action for found in one.seen.compensations.values()] == ["undo_a"]
+
+
 # -- failures and interruptions
 
 

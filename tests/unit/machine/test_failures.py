@@ -164,6 +164,65 @@ def test_output_completes_the_step_in_the_actions_place(case: Any) -> None:
     assert (step.status.value, step.output, step.error) == ("COMPLETED", {"ok": True}, None)
 
 
+@pytest.mark.parametrize("output", [None, {"ok": True}])
+def test_complete_says_that_it_was_done_with_an_output_or_without(case: Any, output: Any) -> None:
+    one = case([asks(), "b"], ["a>b"]).given().raised("a").answer("a", "complete", output, request="r")
+    given = Raw(b"null" if output is None else b'{"ok":true}')
+    one.gives(
+        e.StepAnswered(step="a", answer=Answer.COMPLETE, request="r", at=T),
+        e.OutputGiven(step="a", output=given, confirms=True, at=T),
+        e.ExecutionResumed(by_itself=True, at=T),
+        ready=["b"],
+        accepted=[True],
+    )
+    step = one.seen.steps["a"]
+    assert (step.status.value, step.output, step.error, step.answered_by) == ("COMPLETED", output, None, "person")
+
+
+def mapped(tolerate: int = 0, **inner: Any) -> list[Any]:
+    """Return a map of two steps for each of three items, of which the first asks."""
+    body = Body((asks("c", **inner), Node("d", action="act")))
+    return [Node("m", type=NodeType.MAP, items=[1, 2, 3], body=body, tolerate=tolerate), "z"]
+
+
+def test_a_map_within_which_a_step_asks_can_be_complete_with_what_there_is(case: Any) -> None:
+    one = case(mapped(), ["m>z"]).given()
+    one.returned("m[0].c", 1).returned("m[0].d", 2).raised("m[1].c").returned("m[1].d", 3).raised("m[2].c")
+    one.answer("m", "complete")
+    assert one.kinds == ["StepAnswered m", "GroupCompleted m"]
+    assert one.turn.commands == [CancelStep("m[2].d", 1)]
+    assert (one.seen.steps["m"].output, one.seen.waiting_for) == ([{"c": 1, "d": 2}, None, None], ())
+    assert one.statuses["m[1].c"] == one.statuses["m[2].d"] == "CANCELLED"
+    assert one.starts().returned("z").seen.status is ExecutionStatus.COMPLETED
+
+
+def test_a_map_that_waits_for_nothing_but_an_answer_goes_on_with_it(case: Any) -> None:
+    one = case(mapped(), ["m>z"]).given()
+    for number in range(3):
+        one.returned(f"m[{number}].d").raised(f"m[{number}].c")
+    assert one.seen.status is ExecutionStatus.PAUSED
+    one.answer("m", "complete")
+    assert one.kinds == ["StepAnswered m", "GroupCompleted m", "ExecutionResumed"]
+
+
+def test_a_map_of_maps_is_complete_at_either_level(case: Any) -> None:
+    inner = Node("n", type=NodeType.MAP, items=[1, 2], body=Body((asks("c"),)))
+    for step, output in (("m", [None]), ("m[0].n", [[None, 5]])):
+        one = case([Node("m", type=NodeType.MAP, items=[1], body=Body((inner,)))]).given()
+        one.raised("m[0].n[0].c").returned("m[0].n[1].c", 5).answer(step, "complete")
+        assert one.seen.output == output
+
+
+@pytest.mark.parametrize("answer", ["retry", "output", "skip", "abort", "complete"])
+def test_a_group_that_asks_nothing_takes_no_answer(case: Any, answer: str) -> None:
+    beside = Node("p", type=NodeType.PARALLEL, body=Body((asks("c"),)))
+    one = case([beside, *mapped()], ["m>z"]).given().raised("p.c")
+    one.answer("m", answer, 1 if answer == "output" else None).gives_nothing(False)
+    one.answer("p", answer, 1 if answer == "output" else None).gives_nothing(False)
+    if answer != "complete":
+        one.raised("m[0].c").answer("m", answer, 1 if answer == "output" else None).gives_nothing(False)
+
+
 @pytest.mark.parametrize(("on_skip", "b"), [(OnSkip.DEAD, "SKIPPED"), (OnSkip.PASS, "WAITING")], ids=str)
 def test_skip_is_as_the_node_says(case: Any, on_skip: OnSkip, b: str) -> None:
     one = case([asks(on_skip=on_skip), "b"], ["a>b"]).given().raised("a").answer("a", "skip")
@@ -275,5 +334,5 @@ def test_the_explanation_says_what_failed_and_how_to_answer(case: Any) -> None:
     one = case([asks()]).given().raised("a")
     for found in (explain(one.state), explain(one.state, "a"), *explain(one.state).steps):
         assert found.reason is Reason.WAITS_FOR_PERSON
-        assert found.what_to_do == "answer it: retry, output, skip or abort"
+        assert found.what_to_do == "answer it: retry, output, complete, skip or abort"
     assert explain(one.state, "a").text == "it failed (RuntimeError: no), and a person has to say what becomes of it"

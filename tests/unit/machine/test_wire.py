@@ -232,6 +232,7 @@ WIRE: list[tuple[e.AnyEvent, dict[str, Any]]] = [
     (e.CompensationsDropped(at=T), {}),
     (e.StepAnswered(step="a", answer=Answer.SKIP, request="r", at=T), {"step": "a", "answer": "skip", "request": "r"}),
     (e.OutputGiven(step="a", output=Raw(b"1"), at=T), {"step": "a", "output": 1}),
+    (e.OutputGiven(step="a", output=Raw(b"1"), confirms=True, at=T), {"step": "a", "output": 1, "confirms": True}),
     (e.DeadlinePassed(error=StepError(type="X", message="m"), at=T), {"error": {"type": "X", "message": "m"}}),
     (e.ExecutionCompleted(at=T), {}),
     (e.ExecutionCompleted(output=Raw(b"null"), at=T), {"output": None}),

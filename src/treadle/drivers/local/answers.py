@@ -35,9 +35,11 @@ def check_answer(resident: Resident, step: str, output: Raw | None) -> None:
 
     Raises:
         NotFoundError: There is no such step.
-        ValidationError: The output breaks the node's schema.
+        ValidationError: The output breaks the node's schema, or is given for a map.
     """
     node = _node(resident, step)
+    if output is not None and node.type is NodeType.MAP:
+        raise ValidationError(f"step {step!r} is a map, which gives what its items gave: complete it without an output")
     if output is not None:
         _check(node.output_schema, output, step)
 

@@ -204,7 +204,7 @@ class RemoteCommands:
                 data = self._value(letter.data)
                 return await self._verbs.submit(letter.execution_id, letter.step, data, letter.request)
             case "answer":
-                output = self._value(letter.data) if letter.answer is Answer.OUTPUT else None
+                output = self._output(letter)
                 await self._verbs.answer(letter.execution_id, letter.step, letter.answer, output, letter.request)
                 return True
             case "send":
@@ -228,6 +228,11 @@ class RemoteCommands:
             return encode_payload({name: decode_payload(value) for name, value in inputs.items()}, self._settings)
         except (PayloadError, ValueError, RecursionError) as error:
             raise ValidationError(f"input: {error}") from error
+
+    def _output(self, letter: Letter) -> Raw | None:
+        """Return the output that an answer brings; None where it brings none."""
+        confirms = letter.answer is Answer.COMPLETE and bytes(letter.data) != b"null"
+        return self._value(letter.data) if letter.answer is Answer.OUTPUT or confirms else None
 
     def _value(self, given: Raw) -> Raw:
         return encode_payload(decode_payload(self._checked({"value": given}))["value"], self._settings)

@@ -85,7 +85,8 @@ class GroupCompleted(Event, frozen=True):
     A map gives the outputs of its items in their order, a loop that of its last iteration, a parallel that of its body.
 
     Attributes:
-        reason: ``all``; or why it is done before its time: ``complete_when`` or ``race``, and the rest is cancelled.
+        reason: ``all``; or why it is done before its time: ``complete_when``, ``race`` or ``answer``, and the rest is
+            cancelled.
     """
 
     step: str

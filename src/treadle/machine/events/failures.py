@@ -38,7 +38,7 @@ class StepAnswered(Event, frozen=True):
     """A person has said what becomes of the step whose attempts are spent.
 
     Attributes:
-        answer: ``retry``, ``output``, ``skip`` or ``abort``; what follows from it is told by the next events.
+        answer: ``retry``, ``output``, ``complete``, ``skip`` or ``abort``; the next events tell what follows from it.
     """
 
     step: str
@@ -50,11 +50,13 @@ class OutputGiven(Event, frozen=True):
     """The step is done: somebody gave its output in the action's place.
 
     Attributes:
-        output: What they gave, checked and encoded once.
+        output: What they gave, checked and encoded once; ``null`` where they confirmed and gave none.
+        confirms: They said that what was called last did its work, so that this is what is undone.
     """
 
     step: str
     output: Raw
+    confirms: bool = False
 
 
 class StepFailed(Event, frozen=True):

@@ -72,7 +72,8 @@ def _output_given(state: State, event: e.OutputGiven) -> None:
     scope, node = find_step(state, event.step)
     end_step(state, scope, node, COMPLETED, event.at)
     scope.outputs[node.index] = event.output
-    scope.by[node.index] = PERSON
+    if not event.confirms or node.index not in scope.by:
+        scope.by[node.index] = PERSON
     scope.errors.pop(node.index, None)
     note_done(state, scope, node)
     route(state, scope, node.on_success)
