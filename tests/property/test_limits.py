@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from collections import Counter
+import weakref
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.drivers.local.admission import Admission
-from treadle.drivers.local.rotation import PATIENCE
+from treadle.drivers.local.admission.rotation import PATIENCE
 from treadle.limits import Numbers
 from treadle.machine.commands import LimitKey, ReadyStep
 from treadle.model import Node
@@ -112,7 +114,7 @@ class World:
         chosen = []
         while (one := self.choose()) is not None:
             chosen.append(one)
-        claim = self.admission._claim
+        claim = self.admission._claims.current
         kept: set[Any] = set()
         if claim is not None:
             (owner, ready) = next((one, ready) for (one, name), ready in self.waiting.items() if name == claim.step)
@@ -209,8 +211,8 @@ def _drain(world: World) -> None:
     assert world.admission.held == 0
     assert not any(one in world.admission for one in world.executions)
     world.now += 1_000
-    world.admission._sweep()
-    assert world.admission._gates == {}
+    world.admission._in_force.sweep(world.now)
+    assert list(world.admission._in_force) == []
     assert all(not line.gates for line in world.admission._lines.values())
 
 
@@ -328,14 +330,14 @@ def test_a_claim_ends_where_one_of_its_limits_closes_for_a_time() -> None:
         world.offer(only_two, second)
     world.fill()
     world.offer(both, first, second)
-    while world.admission._claim is None:
+    while world.admission._claims.current is None:
         world.release(0)
         world.fill()
     holder, held = world.running[0]
     world.admission.close(holder, held.step, world.now + 500)
     world.closed[held.limits[0].name, ""] = world.now + 500
     assert [execution for execution, _ in world.fill()] == [only_two if holder is only_one else only_one]
-    assert world.admission._claim is None
+    assert world.admission._claims.current is None
     assert world.admission.wake_at() == world.now + 500
 
 
@@ -355,7 +357,7 @@ def test_a_rate_is_kept_in_every_stretch_of_its_time() -> None:
 
 def test_ten_thousand_steps_over_a_thousand_keys_cost_a_few_looks_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a limit is not looked at while it waits, however much waits."""
-    from treadle.drivers.local.gates import Gate
+    from treadle.drivers.local.admission.gates import Gate
 
     looks = 0
     real = Gate.shut_until
@@ -430,3 +432,57 @@ def test_a_step_that_is_no_longer_ready_is_forgotten_while_it_waits_for_a_limit(
     assert [ready.step for _, ready in world.fill()] == ["s3"]
     world.release(0)
     assert one not in world.admission
+
+
+def test_the_smaller_number_holds_only_while_a_step_that_says_it_is_there() -> None:
+    """Also where there is never a moment at which nobody holds the limit."""
+    old, new = Execution(0), Execution(2)
+    world = World(50, [old, new])
+    small, large = Numbers(concurrency=1, rate=5, per_ms=60_000), Numbers(concurrency=10, rate=50, per_ms=60_000)
+    world.admission.offer(old, [step("old", limit("crm", "", small))])
+    assert world.admission.choose() == (old, "old")
+    world.admission.offer(new, [step(f"new{n}", limit("crm", "", large)) for n in range(30)])
+    assert world.admission.choose() is None
+    world.admission.release(old, "old")
+    begun = list(iter(world.admission.choose, None))
+    assert len(begun) == 10
+    for one in begun[:9]:
+        world.admission.release(*one)
+    assert len(list(iter(world.admission.choose, None))) == 9
+
+
+def test_an_execution_that_has_ended_is_let_go_of_although_others_wait_without_end() -> None:
+    """Memory: what came and went leaves nothing behind while a backlog never ends."""
+
+    class Watched(Execution):
+        pass
+
+    admission, seen = Admission(1), []
+    backlog = deque(Watched(number) for number in range(5))
+    for one in backlog:
+        admission.offer(one, [step("s")])
+    for number in range(500):
+        one = Watched(number)
+        seen.append(weakref.ref(one))
+        admission.offer(one, [step("s")])
+        del one
+        found = admission.choose()
+        assert found is not None
+        admission.release(*found)
+        del found
+    del backlog
+    gc.collect()
+    assert sum(one() is not None for one in seen) < 200
+
+
+def test_how_limits_stand_is_told_with_those_that_nobody_asked_for() -> None:
+    one = Execution(0)
+    world = World(5, [one], {"svc": Numbers(concurrency=2), "other": Numbers(rate=3, per_ms=500)})
+    for _ in range(3):
+        world.offer(one, limit("often", "k"), service="svc")
+    world.fill()
+    standings = {(found.name, found.key): found for found in world.admission.standings()}
+    assert set(standings) == {("svc", ""), ("other", ""), ("often", "k")}
+    assert standings["other", ""] == ("other", "", None, 3, 500, (), 0, 0)
+    assert standings["svc", ""] == ("svc", "", 2, None, 1_000, (("x0", "s1"), ("x0", "s2")), 1, 0)
+    assert standings["often", "k"][-2:] == (1, world.now + 100)

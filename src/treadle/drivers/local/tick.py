@@ -55,6 +55,7 @@ class Tick:
         """Feed the machine what had arrived."""
         for resident, taken in self.taken.items():
             resident.arrived = []
+            before = len(resident.state.ready)
             try:
                 turn = advance(resident.state, [one for one, _ in taken])
             except Exception as error:  # noqa: BLE001 - one execution that we fail on is no reason to fail the others
@@ -66,7 +67,8 @@ class Tick:
                 continue
             if turn.ready:
                 self._offers.offer(resident, turn.ready)
-            self._admission.keep(resident, resident.state.ready)
+            if before + len(turn.ready) > len(resident.state.ready):  # not all of them are ready any more
+                self._admission.keep(resident, resident.state.ready)
 
     def admit(self) -> None:
         """Fill the slots. A step that does not start after all gives its slot to the next one."""

@@ -12,7 +12,9 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from treadle.drivers.local.gates import Gate
+    from treadle.drivers.local.admission.executions import Entry
+    from treadle.drivers.local.admission.gates import Gate
+    from treadle.limits import Numbers
 
 PATIENCE: Final = 16
 """Of so many slots one goes to whoever waits longest, where only steps of higher priority were served before."""
@@ -29,9 +31,10 @@ class Lane:
 
     __slots__ = ("_order", "line", "owner", "waiting")
 
-    def __init__(self, owner: object, line: Line) -> None:
+    def __init__(self, owner: Entry, line: Line) -> None:
         self.owner = owner
         self.line = line
+        line.lanes[owner] = self
         self.waiting: dict[str, int] = {}
         self._order: list[tuple[int, str]] = []
 
@@ -39,7 +42,7 @@ class Lane:
         """Add a ready step that does not wait already."""
         self.waiting[step] = number
         heapq.heappush(self._order, (order, step))
-        self.line.arrivals.append((number, self, step))
+        self.line.arrive(number, self, step)
 
     def first(self) -> str:
         """Return the first of its steps in definition order."""
@@ -50,29 +53,58 @@ class Lane:
 
 
 class Line:
-    """Ready steps of one priority behind the same limits.
+    """Ready steps of one priority behind the same limits, of which the same numbers are said.
 
     Attributes:
         gates: The limits.
+        numbers: What their definition says of each; None where it says nothing.
         key: Among which keys it takes turns; ``""`` for none.
         lanes: Of executions with ready steps, the next one first.
-        arrivals: Its steps by age; some may have gone.
+        waiting: How many steps those are.
+        held: How many steps that came through it hold its limits.
         place: The rotation it is in; None for none.
         passed_over: How often it was tried in vain since a step of it started.
         woken_by: The limit that opened last for it; None once a step of it started.
     """
 
-    __slots__ = ("arrivals", "gates", "key", "lanes", "passed_over", "place", "priority", "woken_by")
+    __slots__ = (
+        "_arrivals",
+        "gates",
+        "held",
+        "key",
+        "lanes",
+        "numbers",
+        "passed_over",
+        "place",
+        "priority",
+        "waiting",
+        "woken_by",
+    )
 
-    def __init__(self, priority: int, gates: tuple[Gate, ...], key: str) -> None:
+    def __init__(
+        self,
+        priority: int,
+        gates: tuple[Gate, ...] = (),
+        numbers: tuple[Numbers | None, ...] = (),
+        key: str = "",
+    ) -> None:
         self.priority = priority
         self.gates = gates
+        self.numbers = numbers
         self.key = key
-        self.lanes: OrderedDict[object, Lane] = OrderedDict()
-        self.arrivals: deque[tuple[int, Lane, str]] = deque()
+        self.lanes: OrderedDict[Entry, Lane] = OrderedDict()
+        self.waiting = self.held = 0
         self.place: Rotation | None = None
         self.passed_over = 0
         self.woken_by: Gate | None = None
+        self._arrivals: deque[tuple[int, Lane, str]] = deque()
+
+    def arrive(self, number: int, lane: Lane, step: str) -> None:
+        """Take note of a step that waits in a lane of it from now on."""
+        self.waiting += 1
+        if len(self._arrivals) > _SLACK + 2 * self.waiting:  # most of them have gone, and would keep executions alive
+            self._arrivals = deque(one for one in self._arrivals if one[1].waiting.get(one[2]) == one[0])
+        self._arrivals.append((number, lane, step))
 
     def next(self) -> tuple[Lane, str]:
         """Return the step whose turn it is."""
@@ -81,7 +113,7 @@ class Line:
 
     def oldest(self) -> tuple[int, Lane, str]:
         """Return the step that has waited longest, with its number."""
-        arrivals = self.arrivals
+        arrivals = self._arrivals
         while True:
             number, lane, step = arrivals[0]
             if lane.waiting.get(step) == number:
@@ -91,17 +123,19 @@ class Line:
     def take(self, lane: Lane, step: str) -> None:
         """Take a step out; the next turn is another execution's."""
         del lane.waiting[step]
-        if lane.waiting:
-            self.lanes.move_to_end(lane.owner)
-        else:
+        self.waiting -= 1
+        if not lane.waiting:
             self.drop(lane)
+        elif len(self.lanes) > 1:
+            self.lanes.move_to_end(lane.owner)
 
     def drop(self, lane: Lane) -> None:
         """Take an execution out."""
+        self.waiting -= len(lane.waiting)
         lane.waiting.clear()
         self.lanes.pop(lane.owner, None)
         if not self.lanes:
-            self.arrivals.clear()
+            self._arrivals.clear()
 
 
 class Rotation:
