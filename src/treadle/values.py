@@ -150,3 +150,21 @@ def kind_of(value: object) -> str:
             return "an object"
         case _:
             return f"a {type(value).__name__}"
+
+
+def comparable(value: JsonValue) -> str:
+    """Return a JSON value as text that is the same for equal values.
+
+    With keys in order, and whole numbers without a fraction: ``1`` and ``1.0`` are one number, as in expressions.
+    """
+    return msgspec.json.encode(_without_fractions(value), order="deterministic").decode()
+
+
+def _without_fractions(value: JsonValue) -> JsonValue:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, list):
+        return [_without_fractions(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _without_fractions(one) for name, one in value.items()}
+    return value

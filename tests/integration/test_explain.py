@@ -149,6 +149,27 @@ async def test_an_attempt_that_was_given_up_and_still_holds_its_slot_is_named() 
         await engine.wait("two")
 
 
+async def test_an_attempt_that_was_given_up_and_still_holds_a_limit_is_named() -> None:
+    release = threading.Event()
+
+    def stuck() -> None:
+        release.wait(20)
+
+    config = {"action": "stuck", "timeout": "10ms", "retry": _ONCE, "limits": [{"name": "door", "key": "x" * 300}]}
+    timed = {"id": "timed", "nodes": [{"id": "a", "config": config}]}
+    engine = WorkflowEngine(5, ":memory:", [{"stuck": stuck}], settings=SETTINGS, limits={"door": 1})
+    async with asyncio.timeout(20), engine:
+        assert (await engine.run_workflow(timed, execution_id="one")).status.value == "FAILED"
+        await engine.start_workflow(timed, execution_id="two")
+        found = await engine.explain("two", "a")
+        assert (found.reason, found.names) == (Reason.WAITS_FOR_SLOT, ("one/a",))
+        assert found.text.endswith("xxx..., 1 at a time; held by one/a")
+        assert len(found.text) < 250
+        assert found.what_to_do.startswith("an attempt that was given up still runs (one/a)")
+        release.set()
+        await engine.wait("two")
+
+
 async def test_a_log_that_takes_no_work_and_a_damaged_execution_are_told() -> None:
     class Failing(MemoryStore):
         fails = False

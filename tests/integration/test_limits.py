@@ -12,6 +12,7 @@ import pytest
 
 import treadle
 from treadle import Limit, Reason, StepContext, ValidationError, WorkflowEngine, action
+from treadle.store.memory import MemoryStore
 from treadle.testing import outcomes, rehearse
 
 
@@ -331,6 +332,60 @@ def test_wrong_limits_are_told_all_at_once(limits: Any, said: list[str]) -> None
     with pytest.raises(ValidationError) as caught:
         WorkflowEngine(limits=limits)
     assert [one for one in said if one not in str(caught.value)] == []
+
+
+def test_equal_keys_are_one_key_however_they_are_written() -> None:
+    limits = [{"name": "k", "key": "${input.keys[item]}", "rate": 1, "per": "1m"}]
+    inner = {"id": "one", "config": {"action": "go", "limits": limits}}
+    each = {"id": "each", "type": "map", "items": [0, 1, 2, 3], "body": {"nodes": [inner]}}
+    keys = [1, 1.0, {"a": 1, "b": 2}, {"b": 2.0, "a": 1}]
+    with rehearse({"id": "w", "nodes": [each]}, {"keys": keys}, replace={"go": 1}, max_concurrent_steps=9) as run:
+        begun = [event.at for event in run.history if event.kind == "StepStarted" and event.step != "each"]
+    assert [round((at - begun[0]).total_seconds()) for at in begun] == [0, 0, 60, 60]
+
+
+def test_a_key_that_is_too_long_fails_its_step_and_says_so() -> None:
+    limits = [{"name": "k", "key": "${input.long}", "concurrency": 1}]
+    document = {"id": "w", "nodes": [{"id": "a", "config": {"action": "go", "limits": limits}}]}
+    with rehearse(document, {"long": "x" * 2_000}, replace={"go": 1}) as run:
+        error = run.state.steps["a"].error
+    assert error.message == "limits: the key of 'k' has at most 1,024 characters of JSON, not 2,002"
+
+
+async def test_a_step_that_is_no_longer_ready_leaves_its_line_although_another_waits_for_its_action() -> None:
+    """What admission keeps is what the machine says is ready, also where some of that never came to admission."""
+
+    keeper, begun, may_end, store = Gatekeeper(), asyncio.Event(), asyncio.Event(), MemoryStore()
+
+    async def first() -> None:
+        begun.set()
+        await may_end.wait()
+
+    nodes = [
+        charge("holds", limits=[{"name": "door", "concurrency": 1}]),
+        {"id": "first", "config": {"action": "first"}},
+        charge("late", limits=[{"name": "door"}], queue_timeout="10ms"),
+        {"id": "unknown", "config": {"action": "gone"}},
+    ]
+    document = {
+        "id": "w",
+        "nodes": nodes,
+        "connections": [{"source": "first", "target": one} for one in ("late", "unknown")],
+    }
+    known = {"first": first, "payments.charge": keeper.action}
+    async with asyncio.timeout(30):
+        async with WorkflowEngine(9, store, [{**known, "gone": first}], grace=0) as engine:
+            started = await engine.start_workflow(document)
+            await begun.wait()
+        may_end.set()
+        async with WorkflowEngine(9, store, [known]) as engine:
+            async for event in engine.watch(started):
+                if event.kind == "StepTimedOut":
+                    break
+            assert (event.step, event.data["error"]["type"]) == ("late", "QueueTimeout")
+            assert engine._driver._turns._admission.waiting == 0  # type: ignore[attr-defined]
+            keeper.open.set()
+            await engine.wait(started)
 
 
 async def test_a_key_that_cannot_be_read_fails_its_step_with_the_reason() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from treadle.errors import ValidationError
 from treadle.machine import events as e
+from treadle.values import comparable
 
 if TYPE_CHECKING:
     from treadle.machine.state import State
@@ -33,27 +32,15 @@ class Heard(NamedTuple):
 
 
 def key_text(key: JsonValue) -> str:
-    """Return a key as it is compared: its JSON with sorted keys, and whole numbers without a fraction.
-
-    Null is the key of an event that has none. ``1`` and ``1.0`` are one number, as in expressions.
+    """Return a key as it is compared; null is the key of an event that has none.
 
     Raises:
         ValidationError: It is longer than ``KEY_CHARS``.
     """
-    text = msgspec.json.encode(_plain(key), order="deterministic").decode()
+    text = comparable(key)
     if len(text) > KEY_CHARS:
         raise ValidationError(f"the key of an event has at most {KEY_CHARS:,} characters of JSON, not {len(text):,}")
     return text
-
-
-def _plain(key: JsonValue) -> JsonValue:
-    if isinstance(key, float):
-        return int(key) if key.is_integer() else key
-    if isinstance(key, list):
-        return [_plain(one) for one in key]
-    if isinstance(key, dict):
-        return {name: _plain(one) for name, one in key.items()}
-    return key
 
 
 def heard(state: State) -> frozenset[Heard]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from treadle.errors import ExpressionError
 from treadle.expressions import MissingNameError
 from treadle.machine.commands import CancelChild, CancelStep, Command, LimitKey, ReadyStep, RunStep
 from treadle.machine.folding import apply
 from treadle.machine.transitions import RUNNING
 from treadle.machine.view import ScopeView, StateView
+from treadle.values import comparable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -148,13 +147,19 @@ def limits_of(node: PlanNode, names: Names) -> tuple[LimitKey, ...]:
     """Return what the steps of a node hold while they run.
 
     Raises:
-        ExpressionError: A key cannot be evaluated; ``MissingNameError`` where it reads what is not there.
+        ExpressionError: A key cannot be evaluated, or is too long; ``MissingNameError`` where it reads what is not
+            there.
     """
-    return tuple(one.known or LimitKey(one.name, _text(one.key.resolve(names)), one.numbers) for one in node.limits)
+    return tuple(
+        one.known or LimitKey(one.name, _key_text(one.name, one.key.resolve(names)), one.numbers) for one in node.limits
+    )
 
 
-def _text(key: JsonValue) -> str:
-    return msgspec.json.encode(key, order="deterministic").decode()
+def _key_text(name: str, key: JsonValue) -> str:
+    text = comparable(key)
+    if len(text) > _KEY_CHARS:
+        raise ExpressionError(f"the key of {name!r} has at most {_KEY_CHARS:,} characters of JSON, not {len(text):,}")
+    return text
 
 
 def _running(scopes: Iterable[Scope]) -> list[str]:
@@ -163,3 +168,6 @@ def _running(scopes: Iterable[Scope]) -> list[str]:
 
 def _order(step: ReadyStep) -> int:
     return step.order
+
+
+_KEY_CHARS: Final = 1_024

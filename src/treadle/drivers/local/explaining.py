@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from treadle.drivers.local.admission import Held
     from treadle.drivers.local.resident import Resident
+    from treadle.drivers.local.steps import Holder
     from treadle.drivers.local.turns import TurnLoop
     from treadle.store.protocol import Listed
 
 _MOST_SHOWN: Final = 10
+_MOST_CHARS: Final = 120
 
 
 def explain_here(turns: TurnLoop, resident: Resident, step: str, first: Listed | None) -> Explanation:
@@ -67,7 +69,7 @@ def _ready(turns: TurnLoop, resident: Resident, found: Explanation) -> Explanati
         )
     held = turns.held_up(resident, found.step)
     if held is not None and held.limit:
-        return _limited(found, held)
+        return _limited(found, held, turns.holders())
     holders = turns.holders()
     limit = resident.limit
     mine = sum(one.execution_id == resident.id for one in holders)
@@ -76,10 +78,7 @@ def _ready(turns: TurnLoop, resident: Resident, found: Explanation) -> Explanati
         return msgspec.structs.replace(found, reason=Reason.WAITS_FOR_SLOT, text=text)
     shown = _shown([str(one) for one in holders])
     text = f"it waits for one of the engine's {turns.slots} slots; held by {shown or 'nobody any more'}"
-    given_up = [one for one in holders if one.is_abandoned]
-    what = "raise max_concurrent_steps, or wait"
-    if given_up:
-        what = f"an attempt that was given up still runs ({given_up[0]}); have its action end when it is cancelled"
+    what = _given_up(holders) or "raise max_concurrent_steps, or wait"
     return msgspec.structs.replace(
         found,
         reason=Reason.WAITS_FOR_SLOT,
@@ -89,18 +88,26 @@ def _ready(turns: TurnLoop, resident: Resident, found: Explanation) -> Explanati
     )
 
 
-def _limited(found: Explanation, held: Held) -> Explanation:
+def _limited(found: Explanation, held: Held, running: Sequence[Holder]) -> Explanation:
     """Return which limit a ready step waits for: who holds it, or until when it is closed."""
     holders = tuple(f"{execution}/{step}" for execution, step in held.holders)
+    limit = held.limit if len(held.limit) <= _MOST_CHARS else f"{held.limit[:_MOST_CHARS]}..."
     if held.until is not None:
         due = datetime.fromtimestamp(held.until / 1000, UTC)
-        text = f"the limit {held.limit} lets nobody start before {due.isoformat(timespec='seconds')}"
+        text = f"the limit {limit} lets nobody start before {due.isoformat(timespec='seconds')}"
         return msgspec.structs.replace(found, reason=Reason.WAITS_FOR_SLOT, text=text, due=due, names=holders)
     most = "" if held.concurrency is None else f", {held.concurrency} at a time"
-    text = f"it waits for the limit {held.limit}{most}; held by {_shown(holders) or 'nobody: the next place is kept'}"
-    return msgspec.structs.replace(
-        found, reason=Reason.WAITS_FOR_SLOT, text=text, names=holders, what_to_do="raise the limit, or wait"
-    )
+    text = f"it waits for the limit {limit}{most}; held by {_shown(holders) or 'nobody: the next place is kept'}"
+    what = _given_up([one for one in running if str(one) in holders]) or "raise the limit, or wait"
+    return msgspec.structs.replace(found, reason=Reason.WAITS_FOR_SLOT, text=text, names=holders, what_to_do=what)
+
+
+def _given_up(holders: Sequence[Holder]) -> str:
+    """Return what to do where an attempt that was given up holds on; ``""`` where none does."""
+    found = [one for one in holders if one.is_abandoned]
+    if not found:
+        return ""
+    return f"an attempt that was given up still runs ({found[0]}); have its action end when it is cancelled"
 
 
 def _shown(names: Sequence[str]) -> str:
