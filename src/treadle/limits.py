@@ -6,9 +6,10 @@ A limit has a name. Three kinds of names mean something by themselves: a ``servi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Final, Self
 
 from msgspec import Struct
 
@@ -18,6 +19,8 @@ from treadle.model import Problem
 
 MOST: Final = 2**31 - 1
 OF_WORKFLOW: Final = "workflow:"
+
+_FORM: Final = re.compile(r"(?=.)([0-9]{1,10})?(?:(?:^|,)([0-9]{1,10})/(.+))?")
 
 
 class Limit(Struct, frozen=True):
@@ -32,6 +35,25 @@ class Limit(Struct, frozen=True):
     concurrency: int | None = None
     rate: int | None = None
     per: str | float | timedelta = "1s"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the limit that is written as ``5`` (at a time), ``10/1s`` (in a time), or both: ``5,10/1s``.
+
+        Raises:
+            ValidationError: It is written in another way, or a number is 0.
+        """
+        written = _FORM.fullmatch(text)
+        if written is None:
+            raise ValidationError(f"a limit is 5 (at a time), 10/1s (in a time) or 5,10/1s (both), not {text!r:.80}")
+        concurrency, rate = (int(one) if one else None for one in written.group(1, 2))
+        found = cls(concurrency, rate, written[3] or "1s")
+        problems: list[Problem] = []
+        _check_counts(found, "", problems)
+        _milliseconds(found.per, "", problems)
+        if problems:
+            raise ValidationError(f"{text!r:.80}: {'; '.join(one.message for one in problems)}")
+        return found
 
 
 class Numbers(Struct, frozen=True, gc=False):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 import threading
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +17,9 @@ import treadle
 from treadle import Limit, Reason, StepContext, ValidationError, WorkflowEngine, action
 from treadle.store.memory import MemoryStore
 from treadle.testing import outcomes, rehearse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Gatekeeper:
@@ -386,6 +392,72 @@ async def test_a_step_that_is_no_longer_ready_leaves_its_line_although_another_w
             assert engine._driver._turns._admission.waiting == 0  # type: ignore[attr-defined]
             keeper.open.set()
             await engine.wait(started)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("5", Limit(concurrency=5)),
+        ("10/1s", Limit(rate=10, per="1s")),
+        ("2147483647,10/PT5M", Limit(concurrency=2**31 - 1, rate=10, per="PT5M")),
+    ],
+)
+def test_a_limit_is_read_from_text(text: str, limit: Limit) -> None:
+    assert Limit.parse(text) == limit
+
+
+def treadle_command(folder: Path, *words: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "treadle", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_limit_on_the_command_line_holds(tmp_path: Path) -> None:
+    (tmp_path / "w.json").write_text(json.dumps({"id": "w", "nodes": [charge("a"), charge("b"), charge("c")]}))
+    (tmp_path / "actions.py").write_text(
+        "from treadle import action\nrunning = []\n@action('payments.charge')\nasync def charge():\n"
+        "    import asyncio\n    running.append(1)\n    await asyncio.sleep(0)\n"
+        "    return len([running.pop(), *running])\n"
+    )
+    run = ["run", "w.json", "--actions", "actions.py", "--json"]
+    code, out, _ = treadle_command(tmp_path, *run, "--limit", "payments.charge=1")
+    assert (code, json.loads(out)["output"]) == (0, {"a": 1, "b": 1, "c": 1})
+
+
+@pytest.mark.parametrize("command", [["run", "w.json"], ["resume", "x"], ["schedule", "run"]], ids=" ".join)
+def test_wrong_limits_on_the_command_line_are_told_all_at_once(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "treadle.db").touch()
+    words = [word for one in ("s=0", "=4", "x", "s=1/x", "t=1", "t=2") for word in ("--limit", one)]
+    code, out, err = treadle_command(tmp_path, *command, *words)
+    lines = err.splitlines()
+    assert (code, out, len(lines)) == (2, "", 5)
+    assert lines[0] == "error: --limit s=0: '0': must be a whole number of 1 or more, not 0"
+    assert [line.split(":")[1] for line in lines[1:]] == [" --limit =4", " --limit x", " --limit s=1/x", " --limit t=2"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "5,", "/", "10/", "5/", "5,10", "10/1s,5", "5,/1s", "1/1s/2", " 5", "²", "-1", "99999999999"]
+)
+def test_text_that_is_no_limit_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match=r"is no duration|a limit is 5 \(at a time\), 10/1s \(in a time\)"):
+        Limit.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("0", "not 0"), ("5,0/1s", "not 0"), ("1/0s", "longer than 0"), ("2147483648", "2147483648")]
+)
+def test_text_of_a_limit_that_lets_nobody_through_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Limit.parse(text)
+
+
+def test_a_rehearsal_takes_the_limits_of_the_engine() -> None:
+    nodes = [charge(f"n{number}") for number in range(3)]
+    limits = {"payments": Limit(rate=1, per="1h")}
+    with rehearse({"id": "w", "nodes": nodes}, replace={"payments.charge": 1}, limits=limits) as run:
+        assert (run.status, run.elapsed) == ("COMPLETED", timedelta(hours=2))
+    with pytest.raises(ValidationError, match="needs a concurrency or a rate"):
+        rehearse({"id": "w", "nodes": nodes}, replace={"payments.charge": 1}, limits={"payments": Limit()})
 
 
 async def test_a_key_that_cannot_be_read_fails_its_step_with_the_reason() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from treadle import EnvironmentSecrets, ExecutionStatus, FileSecrets, ValidationError, read_json
+from treadle import EnvironmentSecrets, ExecutionStatus, FileSecrets, Limit, ValidationError, read_json
 from treadle.cli.output import INTERRUPTED, fail
 
 if TYPE_CHECKING:
@@ -42,6 +42,12 @@ Db = Annotated[Path, typer.Option(help="The SQLite file of the engine.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-i", help="One input, name=value (JSON, or else text).")]
 InputFile = Annotated[Path | None, typer.Option("--input", help="Inputs as a JSON file.")]
 Slots = Annotated[int, typer.Option("--max-concurrent-steps", min=1, help="How many steps run at a time.")]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit", help="NAME=5 steps at a time, NAME=10/1s starts in a time, or NAME=5,10/1s; may be repeated."
+    ),
+]
 Actions = Annotated[list[str] | None, typer.Option(help="A module or a file with actions; may be repeated.")]
 SecretsPath = Annotated[
     Path | None,
@@ -112,6 +118,26 @@ def read_secrets(path: Path | None) -> list[SecretProvider]:
     if not path.exists():
         fail(f"there is no file or folder {path} with secrets")
     return [FileSecrets(path), EnvironmentSecrets()]
+
+
+def read_limits(pairs: list[str] | None) -> dict[str, Limit]:
+    """Return limits by name; end the command with every one that is wrong."""
+    found: dict[str, Limit] = {}
+    problems: list[str] = []
+    for pair in pairs or []:
+        name, _, text = pair.rpartition("=")
+        if not name.strip():
+            problems.append(f"--limit {pair}: it is NAME=5, NAME=10/1s or NAME=5,10/1s")
+            continue
+        if name in found:
+            problems.append(f"--limit {pair}: {name} is given twice; both numbers of one are {name}=5,10/1s")
+        try:
+            found[name] = Limit.parse(text)
+        except ValidationError as error:
+            problems.append(f"--limit {pair}: {error}")
+    if problems:
+        fail("\nerror: ".join(problems))
+    return found
 
 
 def import_actions(names: list[str] | None) -> list[ModuleType]:

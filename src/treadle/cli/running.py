@@ -34,6 +34,7 @@ from treadle.cli.arguments import (
     Db,
     DryRun,
     InputFile,
+    Limits,
     OneOf,
     SecretsPath,
     Set,
@@ -44,6 +45,7 @@ from treadle.cli.arguments import (
     import_actions,
     need_file,
     read_inputs,
+    read_limits,
     read_pairs,
     read_secrets,
 )
@@ -106,6 +108,7 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
     priority: Annotated[int, typer.Option(help="Its steps start before those of lower ones.")] = 0,
     tag: Annotated[list[str] | None, typer.Option(help="Shown and searched in lists, name=value.")] = None,
     slots: Slots = SLOTS,
+    limits: Limits = None,
     secrets: SecretsPath = None,
     as_json: AsJson = False,  # noqa: FBT002 - an option
 ) -> None:
@@ -115,6 +118,7 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
     """
     given = read_inputs(input_file, inputs or [])
     tags = dict(read_pairs(tag or [], "a tag"))
+    given_limits = read_limits(limits)
     modules, known = import_actions(actions), read_secrets(secrets)
     file = Path(workflow)
     is_file = version is None and (file.exists() or file.suffix.lower() in DOCUMENTS)
@@ -122,7 +126,13 @@ def run(  # noqa: PLR0917 - typer turns each into an option by name
     async def whole() -> ExecutionState | None:
         recover = [execution_id] if execution_id else "none"
         async with WorkflowEngine(
-            slots, store=db, actions=modules, workflows=workflows or (), recover=recover, secrets=known
+            slots,
+            store=db,
+            actions=modules,
+            workflows=workflows or (),
+            recover=recover,
+            secrets=known,
+            limits=given_limits,
         ) as engine:
             source = _load(file, engine) if is_file else await _registered(workflow, version, engine)
             before = await _last_cursor(engine, execution_id)
@@ -160,6 +170,7 @@ def resume(  # noqa: PLR0917 - as above
     db: Db = DEFAULT_DB,
     actions: Actions = None,
     slots: Slots = SLOTS,
+    limits: Limits = None,
     secrets: SecretsPath = None,
     dry_run: DryRun = False,  # noqa: FBT002 - an option
     yes: Yes = False,  # noqa: FBT002 - an option
@@ -172,7 +183,7 @@ def resume(  # noqa: PLR0917 - as above
     """
     one = many.need_one(execution_id, where, dry_run=dry_run)
     if one is not None:
-        _resume(one, inputs, db, actions, slots=slots, secrets=secrets, as_json=as_json)
+        _resume(one, inputs, db, actions, slots=slots, limits=limits, secrets=secrets, as_json=as_json)
     elif inputs:
         fail("an input is for one execution; --where resumes without any")
     else:
@@ -180,14 +191,25 @@ def resume(  # noqa: PLR0917 - as above
 
 
 def _resume(
-    execution_id: str, inputs: Set, db: Path, actions: Actions, *, slots: int, secrets: SecretsPath, as_json: bool
+    execution_id: str,
+    inputs: Set,
+    db: Path,
+    actions: Actions,
+    *,
+    slots: int,
+    limits: Limits,
+    secrets: SecretsPath,
+    as_json: bool,
 ) -> NoReturn:
     need_file(db)
+    given_limits = read_limits(limits)
     given = read_inputs(None, inputs or [])
     modules, known = import_actions(actions), read_secrets(secrets)
 
     async def here() -> ExecutionState | None:
-        async with WorkflowEngine(slots, store=db, actions=modules, recover=[execution_id], secrets=known) as engine:
+        async with WorkflowEngine(
+            slots, store=db, actions=modules, recover=[execution_id], secrets=known, limits=given_limits
+        ) as engine:
             workflow = await engine.get_execution_workflow(execution_id)
             _need_actions(workflow, engine)
             before = await _last_cursor(engine, execution_id)

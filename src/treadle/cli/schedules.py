@@ -15,12 +15,14 @@ from treadle.cli.arguments import (
     AsJson,
     Db,
     InputFile,
+    Limits,
     SecretsPath,
     Set,
     Slots,
     import_actions,
     need_file,
     read_inputs,
+    read_limits,
     read_secrets,
 )
 from treadle.cli.output import INTERRUPTED, moment, note, run_async, say, show_event, show_json
@@ -184,12 +186,18 @@ def trigger(schedule_id: ScheduleId, db: Db = DEFAULT_DB) -> None:
 
 
 @app.command()
-def run(db: Db = DEFAULT_DB, actions: Actions = None, secrets: SecretsPath = None, slots: Slots = SLOTS) -> None:
+def run(
+    db: Db = DEFAULT_DB,
+    actions: Actions = None,
+    secrets: SecretsPath = None,
+    slots: Slots = SLOTS,
+    limits: Limits = None,
+) -> None:
     """Run what is due, and every open execution of the file, until it is stopped with Ctrl-C."""
-    modules, known = import_actions(actions), read_secrets(secrets)
+    given_limits, modules, known = read_limits(limits), import_actions(actions), read_secrets(secrets)
 
     async def whole() -> None:
-        async with WorkflowEngine(slots, store=db, actions=modules, secrets=known) as engine:
+        async with WorkflowEngine(slots, store=db, actions=modules, secrets=known, limits=given_limits) as engine:
             count = len(await engine.list_schedules())
             note(f"{count} {'schedule' if count == 1 else 'schedules'}; stop with Ctrl-C")
             await unless_stopped(_show(engine))

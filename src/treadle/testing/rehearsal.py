@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, Self
 
 from treadle import Registry, load_workflow, load_workflows
+from treadle.limits import check_limits
 from treadle.secrets import as_provider
 from treadle.store.memory import MemoryStore
 from treadle.testing.acting import Rehearsed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from treadle import WorkflowEngine
     from treadle.definition import Source
+    from treadle.limits import Limit
     from treadle.model import JsonValue, Workflow
     from treadle.secrets import Secrets
     from treadle.store.protocol import Store
@@ -53,6 +55,7 @@ class Rehearse(Protocol):
         secrets: Secrets | None = None,
         store: str | os.PathLike[str] | Store = ":memory:",
         max_concurrent_steps: int = 5,
+        limits: Mapping[str, int | Limit] | None = None,
         start: datetime = START,
         seed: int = 0,
         patience: float = 30.0,
@@ -72,6 +75,7 @@ def rehearse(
     secrets: Secrets | None = None,
     store: str | os.PathLike[str] | Store = ":memory:",
     max_concurrent_steps: int = 5,
+    limits: Mapping[str, int | Limit] | None = None,
     start: datetime = START,
     seed: int = 0,
     patience: float = 30.0,
@@ -93,6 +97,7 @@ def rehearse(
         secrets: As ``WorkflowEngine`` takes them; None for made-up ones, one for each name.
         store: ``":memory:"``, a path (SQLite), or a store.
         max_concurrent_steps: As of the engine.
+        limits: As of the engine.
         start: When it begins.
         seed: Of the random numbers that jitter draws.
         patience: Seconds of real time that one verb may take.
@@ -120,6 +125,7 @@ def rehearse(
         inner,
         secrets=as_provider(_made_up if secrets is None else secrets),
         slots=max_concurrent_steps,
+        limits=check_limits(limits),
         seed=seed,
         patience=patience,
     )

@@ -16,11 +16,12 @@ from treadle.testing.loop import VirtualLoop
 from treadle.testing.replacing import on_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from msgspec import Raw
 
     from treadle.actions import Registry, StepContext
+    from treadle.limits import Numbers
     from treadle.model import Answer, Workflow
     from treadle.secrets import SecretProvider
     from treadle.store.protocol import Store
@@ -45,6 +46,7 @@ class Parts:
         workflows: What its steps run.
         secrets: Knows the secrets.
         slots: ``max_concurrent_steps``.
+        limits: Of the engine, by name.
         seed: Of the random numbers.
         patience: Seconds of real time for one verb.
     """
@@ -60,6 +62,7 @@ class Parts:
         *,
         secrets: SecretProvider | None,
         slots: int,
+        limits: Mapping[str, Numbers],
         seed: int,
         patience: float,
     ) -> None:
@@ -71,6 +74,7 @@ class Parts:
         self.workflows = workflows
         self.secrets = secrets
         self.slots = slots
+        self.limits = limits
         self.patience = patience
         self.draw = random.Random(seed).random  # noqa: S311 - jitter
         self.requests = 0
@@ -102,6 +106,7 @@ class Stage:
             registry,
             max_concurrent_steps=parts.slots,
             settings=Settings(),
+            limits=parts.limits,
             secrets=parts.secrets,
             clock=parts.clock,
             draw=parts.draw,
