@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         UnavailableError,
         ValidationError,
     )
-    from treadle.limits import Limit
+    from treadle.limits import Limit, LimitState, Occupancy
     from treadle.model import (
         Answer,
         BulkResult,
@@ -107,7 +107,7 @@ _HOMES = {
         "UnavailableError",
         "ValidationError",
     ),
-    "treadle.limits": ("Limit",),
+    "treadle.limits": ("Limit", "LimitState", "Occupancy"),
     "treadle.model": (
         "Answer",
         "CompensationState",
@@ -158,8 +158,10 @@ __all__ = [
     "HistoryEvent",
     "ItemCounts",
     "Limit",
+    "LimitState",
     "Node",
     "NotFoundError",
+    "Occupancy",
     "OnConflict",
     "OverloadedError",
     "Problem",

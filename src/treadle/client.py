@@ -23,6 +23,7 @@ from treadle.arguments import (
     check_object,
     check_payload,
     check_reason,
+    check_text,
     check_where_for,
 )
 from treadle.definition import load_workflow
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
     from treadle.definition import Source
     from treadle.drivers.local.schedule_letters import ScheduleVerb
     from treadle.feed import Committed
-    from treadle.model import Answer, BulkResult, BulkVerb, ExecutionFilter, JsonValue, Workflow
+    from treadle.limits import Occupancy
+    from treadle.model import Answer, BulkResult, BulkVerb, ExecutionFilter, Explanation, JsonValue, Workflow
     from treadle.schedules import Spec
     from treadle.scheduling import Startable
 
@@ -295,6 +297,50 @@ class Client(ScheduleVerbs):
         letter = Letter("answer", execution_id, uuid.uuid4().hex, step=step, answer=chosen)
         if not await self._ask(letter if output is None else msgspec.structs.replace(letter, data=output)):
             raise ConflictError(f"step {step!r} asks nothing: the execution has ended", execution_id)
+
+    async def explain(self, execution_id: str, step: str | None = None) -> Explanation:
+        """Ask the engine why an execution, or a step of it, does not go on: who holds the slots and limits, too.
+
+        ``state_manager.explain`` says what the log knows, also without an engine.
+
+        Raises:
+            NotFoundError: No such execution, or step.
+            UnavailableError: No engine runs the file, or it has not answered in time.
+        """
+        row = await self._reader.get(execution_id)
+        if row is None or not row.is_open:
+            return await self.state_manager.explain(execution_id, step)
+        letter = Letter("explain", execution_id, uuid.uuid4().hex, step=check_text(step or "", "a step"))
+        reply = await self._question(letter)
+        assert reply.explanation is not None  # an error was raised
+        return reply.explanation
+
+    async def get_occupancy(self) -> Occupancy:
+        """Ask the engine how its slots and limits stand.
+
+        Raises:
+            UnavailableError: No engine runs the file, or it has not answered in time.
+        """
+        reply = await self._question(Letter("occupancy", "", uuid.uuid4().hex))
+        assert reply.occupancy is not None  # as above
+        return reply.occupancy
+
+    async def _question(self, letter: Letter) -> Reply:
+        """Ask what changes nothing; unlike a command it does not wait for an engine to come."""
+        pid = self.engine_pid
+        if pid is None:
+            raise UnavailableError("no engine runs this file now", self._reader.path, None)
+        name = await asyncio.to_thread(self._inbox.post, letter)
+        try:
+            reply = await self._answer(name)
+        finally:
+            await asyncio.to_thread(self._inbox.withdraw, name)
+        if reply is None:
+            message = f"the engine of process {pid or '?'} has not answered within {self._timeout.total_seconds():g} s"
+            raise UnavailableError(message, self._reader.path, pid)
+        if reply.code:
+            raise _error(reply, letter, self._reader.path)
+        return reply
 
     async def _ask(self, letter: Letter) -> bool:
         row = await self._reader.get(letter.execution_id)

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from treadle.definition import Source
     from treadle.drivers.protocol import Driver, Health, Schedules
-    from treadle.limits import Limit
+    from treadle.limits import Limit, Occupancy
     from treadle.model import Answer, BulkResult, ExecutionFilter, ExecutionState, JsonValue, Workflow
     from treadle.scheduling import Startable
     from treadle.secrets import Secrets
@@ -537,6 +537,10 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         return await self._driver.import_execution(
             document, lambda workflow: load_workflow(to_document(workflow)), goes_on=go_on
         )
+
+    async def get_occupancy(self) -> Occupancy:
+        """Return how slots and limits stand: who holds them, how many steps wait, until when one is closed."""
+        return await self._driver.occupancy()
 
     async def prune_executions(
         self, older_than: Duration, statuses: Sequence[str] = (), *, dry_run: bool = False

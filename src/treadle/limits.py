@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Self
 
 from msgspec import Struct
@@ -62,6 +62,50 @@ class Numbers(Struct, frozen=True, gc=False):
     concurrency: int | None = None
     rate: int | None = None
     per_ms: int = 1_000
+
+
+class LimitState(Struct, frozen=True, omit_defaults=True):
+    """How one limit stands.
+
+    Attributes:
+        name: Of the limit.
+        key: JSON of the value of its key; ``""`` for a limit without a key.
+        concurrency: Steps that run at a time; None for any number.
+        rate: Steps that start within any time of ``per_seconds``; None for any number.
+        per_seconds: That time.
+        held: How many steps hold it.
+        holders: The first of those: ``execution/step``.
+        waiting: How many ready steps have to come through it.
+        closed_until: Nobody starts before then; None while somebody may, or once one of its holders has ended.
+    """
+
+    name: str
+    key: str = ""
+    concurrency: int | None = None
+    rate: int | None = None
+    per_seconds: float | None = None
+    held: int = 0
+    holders: tuple[str, ...] = ()
+    waiting: int = 0
+    closed_until: datetime | None = None
+
+
+class Occupancy(Struct, frozen=True):
+    """How the slots and the limits of an engine stand.
+
+    Attributes:
+        slots: How many steps it runs at a time.
+        held: How many slots are held.
+        waiting: How many steps are ready and have not started.
+        limits: Its own, and those by which steps were held lately; those for which most wait first.
+        hidden: How many more limits there are.
+    """
+
+    slots: int
+    held: int
+    waiting: int
+    limits: tuple[LimitState, ...] = ()
+    hidden: int = 0
 
 
 def check_limits(given: object) -> dict[str, Numbers]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from treadle import Client, Reason
+from treadle import Client, Reason, UnavailableError
 from treadle.cli.arguments import DEFAULT_DB, AsJson, Db, ExecutionId, need_file
-from treadle.cli.output import moment, run_async, say, show_json
+from treadle.cli.output import moment, note, run_async, say, show_json
 
 if TYPE_CHECKING:
     from treadle import Explanation
 
 _NEEDS_AN_ENGINE = {Reason.READY, Reason.RUNNING, Reason.WAITS, Reason.STARTS_LATER, Reason.ENDING}
+
+ANSWER_SECONDS: Final = 3
+"""How long the engine may take; then the log has to do."""
 
 
 def explain(
@@ -25,17 +28,22 @@ def explain(
     """Say why an execution, or one of its steps, does not go on, and what would let it."""
     need_file(db)
 
-    async def whole() -> tuple[Explanation, bool]:
-        async with Client(db) as client:
-            found = await client.state_manager.explain(execution_id, step)
-            return found, client.engine_pid is None
+    async def whole() -> tuple[Explanation, str]:
+        async with Client(db, timeout=ANSWER_SECONDS) as client:
+            try:
+                return await client.explain(execution_id, step), ""
+            except UnavailableError as error:
+                found = await client.state_manager.explain(execution_id, step)
+                return found, str(error.args[0]) if found.reason in _NEEDS_AN_ENGINE else ""
 
-    found, is_alone = run_async(whole())
+    found, why_not = run_async(whole())
     if as_json:
+        if why_not:
+            note(f"{why_not}; this is what the log says")
         show_json(found)
         return
-    if is_alone and found.reason in _NEEDS_AN_ENGINE:
-        say("no engine runs this file now; what the log says:")
+    if why_not:
+        say(f"{why_not}; what the log says:")
     _show(found)
     for one in found.steps:
         _show(one, f"  {one.step}: ")

@@ -15,6 +15,7 @@ from treadle.cli import (
     executions,
     explaining,
     files,
+    limits,
     pruning,
     record,
     registry,
@@ -63,6 +64,7 @@ app.command("list")(executions.list_executions)
 app.command()(executions.show)
 app.command()(executions.history)
 app.command()(explaining.explain)
+app.command()(limits.limits)
 app.command()(registry.register)
 app.command()(registry.workflows)
 app.command()(definitions.validate)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from datetime import timedelta
 
+    from treadle.limits import Occupancy
     from treadle.model import (
         BulkResult,
         BulkVerb,
@@ -328,6 +329,9 @@ class Driver(Reads, Protocol):
             ConflictError: Its id is taken.
             ValidationError: The document is damaged, or of a later version.
         """
+
+    async def occupancy(self) -> Occupancy:
+        """Return how the slots and limits of this engine stand."""
 
     async def prune(self, keep: Mapping[str, int], *, is_dry: bool) -> Sequence[str]:
         """Remove executions that ended longer ago than ``keep`` says, by status, in milliseconds; return their ids.

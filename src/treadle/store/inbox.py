@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from treadle.errors import StoreError
-from treadle.model import Answer, BulkResult, ExecutionFilter
+from treadle.limits import Occupancy
+from treadle.model import Answer, BulkResult, ExecutionFilter, Explanation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         request: Names this command, so that it counts once.
         inputs: JSON object for ``resume`` and ``fork``, empty for none; for ``schedule`` what is asked for.
         reason: For ``cancel`` and ``terminate``.
-        step: For ``submit``, ``answer``, ``cancel_step`` and ``fork``.
+        step: For ``submit``, ``answer``, ``cancel_step``, ``fork`` and ``explain``.
         answer: For ``answer``.
         fork: For ``fork``: id of the new execution.
         definition: For ``migrate``: hash of a registered version.
@@ -73,6 +74,8 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         "pause_schedule",
         "resume_schedule",
         "trigger_schedule",
+        "explain",
+        "occupancy",
     ]
     execution_id: str
     request: str
@@ -98,12 +101,20 @@ class Reply(Struct, frozen=True):
         code: Of the error it raised, as in ``errors``; ``""`` for none.
         message: Of that error.
         result: Of a verb for many executions; None for any other.
+        explanation: Of ``explain``.
+        occupancy: Of ``occupancy``.
     """
 
     accepted: bool
     code: str = ""
     message: str = ""
     result: BulkResult | None = None
+    explanation: Explanation | None = None
+    occupancy: Occupancy | None = None
+
+
+QUESTIONS: Final = ("explain", "occupancy")
+"""Verbs that change nothing: whichever engine runs answers them, and nobody waits for an engine to come."""
 
 
 class Inbox:
@@ -146,6 +157,11 @@ class Inbox:
             return None
         path.unlink(missing_ok=True)
         return reply
+
+    def withdraw(self, name: str) -> None:
+        """Take a question back that was not answered in time."""
+        with contextlib.suppress(OSError):
+            (self.folder / f"{name}{COMMAND}").unlink(missing_ok=True)
 
     # -- the side of the engine
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from treadle.actions import Registry
     from treadle.drivers.protocol import Fork, Health
-    from treadle.limits import Numbers
+    from treadle.limits import Numbers, Occupancy
     from treadle.model import (
         ExecutionState,
         JsonValue,
@@ -351,6 +351,11 @@ class LocalDriver(LogReads, Requests):
             return found
         text = f"this engine does not go on with it; {found.text}"
         return msgspec.structs.replace(found, reason=Reason.NO_ENGINE, text=text, what_to_do="resume it here")
+
+    async def occupancy(self) -> Occupancy:
+        """Return how slots and limits stand."""
+        self._turns.check_lives()
+        return self._turns.occupancy()
 
     async def state(self, execution_id: str) -> ExecutionState:
         """Return what is committed."""

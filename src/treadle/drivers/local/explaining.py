@@ -1,4 +1,4 @@
-"""What only the engine knows about why a step does not start: its log, its actions, its slots, and who holds them."""
+"""What only the engine knows: why a step does not start, which actions it has, and who holds its slots and limits."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from treadle.limits import LimitState, Occupancy
 from treadle.machine.explain import explain
 from treadle.model import Explanation, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from treadle.drivers.local.admission import Held
+    from treadle.drivers.local.admission import Admission, Held, Standing
     from treadle.drivers.local.resident import Resident
     from treadle.drivers.local.steps import Holder
     from treadle.drivers.local.turns import TurnLoop
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN: Final = 10
 _MOST_CHARS: Final = 120
+_MOST_LIMITS: Final = 500
 
 
 def explain_here(turns: TurnLoop, resident: Resident, step: str, first: Listed | None) -> Explanation:
@@ -113,3 +115,34 @@ def _given_up(holders: Sequence[Holder]) -> str:
 def _shown(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
     return ", ".join(names[:_MOST_SHOWN]) + more
+
+
+def occupancy_of(admission: Admission, shift_ms: int) -> Occupancy:
+    """Return how slots and limits stand.
+
+    Args:
+        admission: Has them.
+        shift_ms: What makes the engine's time wall time.
+    """
+    found = sorted(admission.standings(), key=lambda one: (-one.waiting, -len(one.holders), one.name, one.key))
+    return Occupancy(
+        slots=admission.limit,
+        held=admission.held,
+        waiting=admission.waiting,
+        limits=tuple(_limit_state(one, shift_ms) for one in found[:_MOST_LIMITS]),
+        hidden=max(len(found) - _MOST_LIMITS, 0),
+    )
+
+
+def _limit_state(one: Standing, shift_ms: int) -> LimitState:
+    return LimitState(
+        name=one.name,
+        key=one.key,
+        concurrency=one.concurrency,
+        rate=one.rate,
+        per_seconds=None if one.rate is None else one.per_ms / 1000,
+        held=len(one.holders),
+        holders=tuple(f"{execution}/{step}" for execution, step in one.holders[:_MOST_SHOWN]),
+        waiting=one.waiting,
+        closed_until=datetime.fromtimestamp((one.until + shift_ms) / 1000, UTC) if one.until else None,
+    )

@@ -14,7 +14,7 @@ from treadle.drivers.local.schedule_letters import carry_out
 from treadle.drivers.protocol import Fork
 from treadle.errors import ConflictError, NotFoundError, QuarantineError, StoreError, TreadleError, ValidationError
 from treadle.model import Answer, decode_workflow
-from treadle.store.inbox import Inbox, Letter, Reply
+from treadle.store.inbox import QUESTIONS, Inbox, Letter, Reply
 from treadle.values import PayloadError, decode_payload, encode_payload
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from treadle.drivers.protocol import Schedules
-    from treadle.model import BulkResult, BulkVerb, ExecutionFilter, Workflow, WorkflowVersion
+    from treadle.limits import Occupancy
+    from treadle.model import BulkResult, BulkVerb, ExecutionFilter, Explanation, Workflow, WorkflowVersion
     from treadle.settings import Settings
 
 _logger = logging.getLogger("treadle.engine")
@@ -78,6 +79,12 @@ class Verbs(Protocol):
         self, verb: BulkVerb, where: ExecutionFilter, *, reason: str = "", dry_run: bool = False, request: str = ""
     ) -> BulkResult:
         """Pause, resume or cancel many."""
+
+    async def explain(self, execution_id: str, step: str) -> Explanation:
+        """Return why an execution does not go on."""
+
+    async def occupancy(self) -> Occupancy:
+        """Return how slots and limits stand."""
 
     @property
     def recovers_all(self) -> bool:
@@ -157,13 +164,22 @@ class RemoteCommands:
         if not await self._is_for_us(letter):
             return None
         try:
+            if letter.verb in QUESTIONS:
+                return await self._tell(letter)
             if letter.where is not None:
                 return await self._carry_out_on_many(letter, letter.where)
             return Reply(accepted=await self._carry_out(letter))
         except (NotFoundError, ConflictError, ValidationError, QuarantineError) as error:
             return Reply(accepted=False, code=error.code, message=str(error))
 
+    async def _tell(self, letter: Letter) -> Reply:
+        if letter.verb == "explain":
+            return Reply(accepted=True, explanation=await self._verbs.explain(letter.execution_id, letter.step))
+        return Reply(accepted=True, occupancy=await self._verbs.occupancy())
+
     async def _is_for_us(self, letter: Letter) -> bool:
+        if letter.verb in QUESTIONS:
+            return True
         if letter.where is not None:
             return self._verbs.recovers_all
         return await self._verbs.serves(letter.execution_id)

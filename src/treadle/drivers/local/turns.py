@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol
 
 from treadle.drivers.local.admission import Admission
+from treadle.drivers.local.explaining import occupancy_of
 from treadle.drivers.local.offers import Offers
 from treadle.drivers.local.recovery import Plans, load
 from treadle.drivers.local.residents import Residents
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from treadle.drivers.local.steps import Holder
     from treadle.drivers.local.vault import Vault
     from treadle.feed import Feed
-    from treadle.limits import Numbers
+    from treadle.limits import Numbers, Occupancy
     from treadle.machine import ChildCommand, Command
     from treadle.machine.inputs import AnyInput
     from treadle.model import ExecutionState
@@ -219,6 +220,10 @@ class TurnLoop:
         if held is None or held.until is None:
             return held
         return held._replace(until=held.until - self._clock.now_ms() + resident.now_ms())
+
+    def occupancy(self) -> Occupancy:
+        """Return how slots and limits stand."""
+        return occupancy_of(self._admission, self._clock.wall_ms() - self._clock.now_ms())
 
     def said(self, resident: Resident, step: str) -> str:
         """Return what the attempt of a step said last of itself; ``""`` for nothing."""
