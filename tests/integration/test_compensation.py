@@ -354,3 +354,74 @@ async def test_children_run_again_behind_what_was_undone(tmp_path: Path, is_in_a
             assert await engine.get_execution_state("x") == state
     assert (state.status, state.output) == (ExecutionStatus.COMPLETED, ["flight-3"] if is_in_a_map else "flight-3")
     assert paid == [(f"{prefix}child", "flight-1"), (f"{prefix}child#1", "flight-3")]
+
+
+BOOK: dict[str, Any] = {
+    "id": "book",
+    "compensate_on_cancel": True,
+    "nodes": [
+        books("room"),
+        {"id": "seal", "action": "seal", "parameters": {"how": "${input.how}"}, "retry": {"max_attempts": 1}},
+    ],
+    "connections": [{"source": "room", "target": "seal"}],
+    "output": "${room.id}",
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "undone"),
+    [
+        ("well", ["undo all room-1", "undo flight-1"]),
+        ("badly", ["undo room-1", "undo flight-1"]),
+        ("never", ["undo room-1", "undo flight-1"]),
+    ],
+)
+async def test_a_child_is_undone_as_a_whole_or_undoes_itself(tmp_path: Path, how: str, undone: list[str]) -> None:
+    agency = Agency()
+
+    async def seal(how: str) -> None:
+        if how == "badly":
+            raise ValueError("no wax")
+        if how == "never":
+            await asyncio.Event().wait()
+
+    async def undo_all(what: str) -> None:
+        agency.said.append(f"undo all {what}")
+
+    undo = {"action": "undo_all", "parameters": {"what": "${all}"}}
+    nodes = [
+        books("flight"),
+        {"id": "all", "type": "workflow", "workflow": "book", "input": {"how": how}, "compensate": undo},
+        {"id": "pay", "action": "pay", "retry": {"max_attempts": 1}},
+    ]
+    joined = [{"source": "flight", "target": "all"}, {"source": "all", "target": "pay"}]
+    trip = {"id": "trip", "timeout": "100ms" if how == "never" else 0, "nodes": nodes, "connections": joined}
+    actions = [{**agency.actions()[0], "seal": seal, "undo_all": undo_all}]  # type: ignore[dict-item]
+    async with (
+        asyncio.timeout(20),
+        WorkflowEngine(store=tmp_path / "log.db", actions=actions, workflows=[BOOK]) as engine,
+    ):
+        state = await engine.run_workflow(trip, execution_id="x")
+        child = await engine.get_execution_state("x/all")
+    ends = {"well": ("FAILED", "COMPLETED"), "badly": ("FAILED", "FAILED"), "never": ("TIMED_OUT", "CANCELLED")}
+    assert (state.status.value, child.status.value) == ends[how]
+    assert [one for one in agency.said if one.startswith("undo")] == undone
+    assert (state.compensation_failures, child.compensation_failures) == ((), ())
+
+
+@pytest.mark.parametrize("is_loop", [False, True])
+async def test_what_children_of_items_and_iterations_did_is_undone_the_last_first(is_loop: bool) -> None:
+    agency = Agency()
+    undo = {"action": "undo", "parameters": {"what": "all ${index}"}, "retry": QUICK}
+    seal = {"id": "seal", "type": "workflow", "workflow": "other", "compensate": undo}
+    body = {"nodes": [books("room"), seal], "connections": [{"source": "room", "target": "seal"}]}
+    how = {"type": "loop", "while": "index < 2"} if is_loop else {"type": "map", "items": [1, 2], "max_concurrency": 1}
+    nodes = [{"id": "m", **how, "body": body}, {"id": "pay", "action": "pay", "retry": {"max_attempts": 1}}]
+    trip = {"id": "trip", "nodes": nodes, "connections": [{"source": "m", "target": "pay"}]}
+    other = {"id": "other", "nodes": [{"id": "s", "type": "set", "values": 1}]}
+    async with (
+        asyncio.timeout(20),
+        WorkflowEngine(store=":memory:", actions=agency.actions(), workflows=[other]) as engine,
+    ):
+        await engine.run_workflow(trip)
+    assert agency.said[2:] == ["undo all 1", "undo room-1", "undo all 0", "undo room-1"]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from treadle.definition.handles import NodeLike
+    from treadle.model import Compensation
 
 T = TypeVar("T")
 
@@ -195,6 +196,7 @@ class GraphBuilder:
         input: JsonValue = None,  # noqa: A002 - as above
         wait_for: bool = True,
         timeout: timedelta | None = None,
+        compensate: Compensation | None = None,
         **options: Unpack[NodeOptions],
     ) -> NodeHandle[Any]:
         """Add a node that runs another workflow, and gives its output.
@@ -205,12 +207,14 @@ class GraphBuilder:
             input: What it is given, in which handles and references become ``${...}``; None for an empty object.
             wait_for: It waits for the end; otherwise it starts the other and goes on.
             timeout: How long it waits; None for as long as it takes.
+            compensate: What undoes what the other did, once it has completed; see ``treadle.definition.compensation``.
             options: As for every node.
 
         Raises:
             ValidationError: The timeout is negative.
         """
         fields = {"workflow": workflow, "input": plain_value(input), "wait_for": wait_for, "timeout_ms": bound(timeout)}
+        fields["compensate"] = compensate
         return self._special(id, NodeType.WORKFLOW, options, **fields)
 
     def end(

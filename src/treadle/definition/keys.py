@@ -232,7 +232,7 @@ _COMPENSATE_FIELD: Final = Field(
     "compensate",
     fields_of(COMPENSATE_KEYS, needs="action"),
     {"$ref": "#/$defs/compensate"},
-    "What undoes the call when the execution fails after it.",
+    "What undoes the call, or what a child did that completed, when the execution fails after it.",
 )
 FALLBACK_KEYS: Final = table(*_CALL_FIELDS, _COMPENSATE_FIELD)
 
@@ -380,6 +380,7 @@ BELONGS_TO: Final[dict[str, tuple[NodeType, ...]]] = {
     "workflow": (NodeType.WORKFLOW, NodeType.MAP, NodeType.LOOP),
     "input": (NodeType.WORKFLOW, NodeType.MAP, NodeType.LOOP),
     "wait_for": (NodeType.WORKFLOW,),
+    "compensate": (NodeType.ACTION, NodeType.TRIGGER, NodeType.WORKFLOW),
     "event": (NodeType.EVENT,),
     "key": (NodeType.EVENT,),
     "buffer": (NodeType.EVENT,),
@@ -399,7 +400,6 @@ OF_ACTIONS: Final = (
     "max_interruptions",
     "on_interrupted",
     "fallback",
-    "compensate",
     "on_exhausted",
     "input_schema",
     "output_schema",

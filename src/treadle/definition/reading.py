@@ -203,10 +203,11 @@ def read_node(
     extra: dict[str, Any] = {name: fields.pop(name) for name in ("sequence_order", "depends_on") if name in fields}
     _check_type(fields, entries, spot)
     _read_until(fields, entries, spot)
-    is_action = fields.get("type", NodeType.ACTION) is NodeType.ACTION and ("type" in fields or "type" not in entries)
-    if is_action:
+    kind = fields.get("type", NodeType.ACTION if "type" not in entries else None)
+    if kind is NodeType.ACTION:
         _require_action(entries, spot)
-    _apply_defaults(fields, defaults if is_action else {}, given=entries)
+    _apply_defaults(fields, defaults if kind is NodeType.ACTION else {}, given=entries)
+    _complete_calls(fields, defaults if kind in (NodeType.ACTION, NodeType.WORKFLOW) else {})
     body = None
     if "body" in fields:
         fields["body"], body = read_body(fields["body"], spot.below(*at["body"]))
@@ -329,6 +330,10 @@ def _apply_defaults(fields: dict[str, Any], defaults: dict[str, Any], given: Col
     missing = (name for name in defaults if name != "retry" and name not in given)
     fields.update({name: defaults[name] for name in missing if defaults[name] is not None})
     _complete_retry(fields, defaults)
+
+
+def _complete_calls(fields: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Complete what a node calls besides its action."""
     if "fallback" in fields:
         fields["fallback"] = Fallback(**_call(fields["fallback"], defaults))
     if "compensate" in fields:

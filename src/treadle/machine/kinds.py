@@ -125,8 +125,8 @@ def _workflow(turn: Turn, scope: Scope, node: PlanNode, at: int) -> bool:
     turn.emit(
         e.ChildRequested(step=step, child=child, workflow=workflow, input=recorded, waits=node.node.wait_for, at=at)
     )
-    attempt = scope.attempts[node.index]
-    turn.commands.append(StartChild(step, child, workflow, recorded, state.depth + 1, node.node.wait_for, attempt))
+    attempt, waits = scope.tries(node.index), node.node.wait_for
+    turn.commands.append(StartChild(step, child, workflow, recorded, state.depth + 1, waits, attempt))
     return False
 
 

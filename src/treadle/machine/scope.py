@@ -57,7 +57,7 @@ class Scope:
         winner: Index of that leaf; None while there is none.
         groups: Its maps, loops and parallels that have begun.
         dropped: Steps that were cancelled because the scope was ending: a retry runs them again.
-        rounds: Of steps that a person had tried again, how many attempts there were before.
+        rounds: Of steps that a person had tried again, and of children begun anew, how many attempts there were before.
         by: Who gave, or is to give, what a step gives, where it is not the action of its node.
     """
 
@@ -173,6 +173,10 @@ class Scope:
         for kept in (self.errors, self.failures, self.interruptions, self.defaults, self.rounds, self.by):
             kept.pop(index, None)
         self.dropped.discard(index)
+
+    def tries(self, index: int) -> int:
+        """Return how many attempts a step has had since it was last begun anew."""
+        return self.attempts[index] - self.rounds.get(index, 0)
 
     def call(self, node: PlanNode) -> PlanNode | PlanCall:
         """Return what a step calls now: the action of its node, or the fallback in its place."""

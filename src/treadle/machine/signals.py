@@ -130,7 +130,7 @@ def owed_to_children(state: State) -> Iterator[ChildCommand]:
         assert found is not None  # it waits
         scope, node = found
         given = scope.parameters[node.index]
-        attempt = scope.attempts[node.index]
+        attempt = scope.tries(node.index)
         yield StartChild(step, child, node.node.workflow, given, state.depth + 1, node.node.wait_for, attempt)
         if state.cancels(step):
             yield CancelChild(child)

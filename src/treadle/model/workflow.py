@@ -160,7 +160,7 @@ class Node(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fie
         max_interruptions: How many attempts may be cut off by a crash or a shutdown before the step fails.
         on_interrupted: What follows an attempt that was cut off.
         fallback: What is called once, in the action's place, when the attempts are spent; None for nothing.
-        compensate: What undoes the step when the execution fails after it; None for nothing.
+        compensate: What undoes the step, or the child that it ran, when the execution fails after it; None for nothing.
         on_exhausted: What follows once the attempts, also those of a fallback, are spent.
         continue_on_error: A final failure is passed over: success connections are decided, the output is null.
         input_schema: JSON Schema of the resolved parameters; None for none.

@@ -147,6 +147,23 @@ def test_they_belong_to_what_calls_something(key: str) -> None:
     assert not jsonschema_rs.Draft202012Validator(definition_schema()).is_valid(document)
 
 
+def test_a_workflow_node_has_a_compensation_completed_by_defaults_and_nothing_else_of_an_action() -> None:
+    node = {"id": "w", "type": "workflow", "workflow": "other", "compensate": {**UNDO, "parameters": {}}}
+    document = {"id": "w", "defaults": {"timeout": 9, "retry": {"max_attempts": 7}}, "nodes": [node]}
+    workflow = load_workflow(document)
+    undo, retry = workflow.nodes[0].compensate, RetryPolicy(max_attempts=7)
+    assert undo == Compensation("bank", "refund", timeout_ms=5_000, retry=retry)
+    assert (workflow.nodes[0].timeout_ms, workflow.nodes[0].retry) == (None, RetryPolicy())
+    assert load_workflow(to_document(workflow)) == workflow
+    assert jsonschema_rs.Draft202012Validator(definition_schema()).is_valid(document)
+    for key in ("fallback", "on_exhausted"):
+        wrong = {**document, "nodes": [{**node, key: OTHER if key == "fallback" else "pause"}]}
+        assert ("misplaced_key", f"nodes[0].{key}") in [(one.code, one.path) for one in check_document(wrong)[1]]
+    built = WorkflowBuilder("w")
+    built.workflow("w", "other", compensate=undo)
+    assert built.build().nodes == workflow.nodes
+
+
 def test_they_are_written_in_python_too() -> None:
     built = WorkflowBuilder("w", compensate_on_cancel=True)
     charge = built.action("charge", "bank.charge")

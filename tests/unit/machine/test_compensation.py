@@ -11,8 +11,9 @@ from treadle.machine import advance, compile  # noqa: A004 - the word of the hou
 from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.calls import COMPENSATION
-from treadle.machine.commands import CancelStep, RunStep
+from treadle.machine.commands import CancelChild, CancelStep, RunStep
 from treadle.machine.explain import explain
+from treadle.machine.signals import owed_to_children
 from treadle.model import (
     Body,
     Compensation,
@@ -365,6 +366,67 @@ def test_an_abort_by_a_person_undoes(case: Any) -> None:
     assert (one.seen.status.value, list(one.seen.compensations)) == ("RUNNING", ["a"])
 
 
+# -- children
+
+
+def child(**fields: Any) -> Node:
+    undo = Compensation(action="undo_w", parameters={"gave": "${w}"}, retry=ONCE)
+    return Node("w", type=NodeType.WORKFLOW, workflow="other", compensate=undo, **fields)
+
+
+def ended(**how: Any) -> i.ChildEnded:
+    return i.ChildEnded(step="w", child=how.pop("child", "x/w"), at=T, **how)
+
+
+def test_what_a_child_did_that_completed_is_undone_by_its_nodes_own(case: Any) -> None:
+    one = case([does("a"), child(), "z"], ["a>w", "w>z"]).given().returned("a")
+    one.when(ended(output=Raw(b"7"))).starts().raised("z", permanent=True)
+    assert list(one.seen.compensations) == ["w", "a"]
+    one.starts()
+    (run,) = one.turn.commands
+    assert (run.node.action_name, run.attempt, bytes(run.parameters)) == ("undo_w", 2, b'{"gave":7}')
+    one.returned("w").starts().returned("a")
+    assert (one.seen.status, undone(one)) == (ExecutionStatus.FAILED, {"w": "COMPLETED", "a": "COMPLETED"})
+
+
+def test_what_a_child_did_that_nobody_waits_for_is_undone_once_it_has_begun(case: Any) -> None:
+    one = case([child(wait_for=False), "z"], ["w>z"]).given()
+    one.when(i.ChildBegan(step="w", child="x/w", at=T)).starts().raised("z", permanent=True).starts()
+    assert bytes(one.turn.commands[0].parameters) == b'{"gave":{"execution_id":"x/w"}}'
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_child_that_did_not_complete_undoes_by_itself_what_it_did(case: Any, no: Any, is_cancelled: bool) -> None:
+    one = case([does("a"), child()], ["a>w"]).given().returned("a")
+    one.when(ended(error=no("w"), is_cancelled=is_cancelled))
+    assert list(one.seen.compensations) == ["a"]
+
+
+def test_a_child_in_flight_is_cancelled_or_ends_before_anything_is_undone(case: Any, no: Any) -> None:
+    for on_failure, outcome, wanted in (
+        (OnFailure.CANCEL, {"error": no("w"), "is_cancelled": True}, ["a"]),
+        (OnFailure.WAIT, {"output": Raw(b"7")}, ["w", "a"]),
+    ):
+        one = case([does("a"), child(), "z"], on_failure=on_failure).given().returned("a").raised("z", permanent=True)
+        assert one.turn.commands == ([CancelChild("x/w")] if on_failure is OnFailure.CANCEL else [])
+        one.when(ended(**outcome))
+        assert list(one.seen.compensations) == wanted
+
+
+def test_a_child_that_was_undone_is_another_execution_behind_a_retry_and_fails_again_as_that_one(
+    case: Any, no: Any
+) -> None:
+    one = case([child(), "z"], ["w>z"]).given()
+    one.when(ended(output=Raw(b"7"))).starts().raised("z", permanent=True).starts().returned("w")
+    one.when(i.RetryRequested(at=T))
+    (start,) = one.turn.commands
+    assert (start.child, start.attempt, one.seen.steps["w"].attempt) == ("x/w#1", 1, 3)  # 2 was the compensation's
+    one.when(ended(child="x/w#1", error=no("w"))).when(i.RetryRequested(at=T))
+    (start,) = one.turn.commands
+    assert start.child == "x/w#1"
+    assert start.attempt > 1  # so that it is retried
+
+
 # -- bodies
 
 
@@ -490,6 +552,7 @@ def test_a_child_behind_what_was_undone_is_another_execution(case: Any) -> None:
     one.when(i.RetryRequested(at=T)).starts().returned("a", 2)
     (start,) = one.turn.commands
     assert (start.child, start.attempt, bytes(start.input)) == ("x/w#1", 1, b'{"id":2}')
+    assert list(owed_to_children(one.folded())) == [start]
     one.when(ended).gives_nothing(False)
     one.when(i.ChildEnded(step="w", child="x/w#1", output=Raw(b"8"), at=T)).starts()
     assert one.state.in_flight == {"c": 2}

@@ -57,12 +57,20 @@ def _open_body(state: State, scope: Scope, node: PlanNode, group: Group, number:
     graph = node.group.body
     body = Scope.of_body(scope, node.index, graph, number, _names(node, group, number))
     if state.numbers:
-        body.attempts = [state.numbers.pop(key, 0) for key in body.keys]
+        _count_on(state, body)
     group.open[number] = group.kept[number] = body
     state.bodies[body.path] = body
     state.places.update(zip(body.keys, ((body, inner) for inner in graph.nodes), strict=True))
     for index in graph.entries:
         reach(state, body, graph.nodes[index])
+
+
+def _count_on(state: State, body: Scope) -> None:
+    """Let the steps of a body that is begun anew go on counting their attempts."""
+    for index, key in enumerate(body.keys):
+        body.attempts[index] = state.numbers.pop(key, 0)
+        if body.attempts[index] and body.graph.nodes[index].node.type is NodeType.WORKFLOW:
+            body.rounds[index] = body.attempts[index]
 
 
 def _names(node: PlanNode, group: Group, number: int) -> dict[str, JsonValue]:

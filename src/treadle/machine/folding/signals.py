@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from treadle.machine import events as e
 from treadle.machine.folding.connections import find_step, route
-from treadle.machine.folding.steps import begin_wait, end_step, fly
+from treadle.machine.folding.steps import begin_wait, end_step, fly, note_done
 from treadle.machine.state import GROUP_TIMEOUT, WAIT
 from treadle.machine.transitions import COMPLETED, READY, RUNNING
 from treadle.model import NodeType
@@ -70,6 +70,7 @@ def _child_done(state: State, step: str, output: Raw, at: int) -> None:
     scope, node = find_step(state, step)
     end_step(state, scope, node, COMPLETED, at)
     scope.outputs[node.index] = output
+    note_done(state, scope, node)
     route(state, scope, node.on_success)
 
 

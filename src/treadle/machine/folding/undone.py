@@ -59,6 +59,8 @@ def _forget(state: State, scope: Scope, node: PlanNode) -> None:
     _begin_anew(state, scope, node)
     if scope.phases[index] != PENDING:
         scope.reopen(index)
+    if node.node.type is NodeType.WORKFLOW and scope.attempts[index]:
+        scope.rounds[index] = scope.attempts[index]
     scope.outputs[index] = None
     for kept in (scope.values, scope.parameters, scope.handled):
         kept.pop(index, None)
@@ -77,9 +79,7 @@ def _begin_anew(state: State, scope: Scope, node: PlanNode) -> None:
     is_child = node.node.type is NodeType.WORKFLOW
     if (node.is_action and scope.phases[index] == COMPLETED) or (is_child and scope.attempts[index]):
         state.anew[step] = state.anew.get(step, 0) + 1
-    if is_child:
-        scope.attempts[index] = 0  # of an execution that is not there yet
-    elif scope.parent is not None and scope.attempts[index]:
+    if scope.parent is not None and scope.attempts[index]:
         state.numbers[step] = scope.attempts[index]
 
 
