@@ -173,7 +173,7 @@ class Client(ScheduleVerbs):
 
         Args:
             execution_id: Of the execution.
-            workflow: A definition, which is registered; None for the version registered last.
+            workflow: A definition, which is registered if it is safe; None for the version registered last.
 
         Raises:
             ConflictError: It has ended, or is ending.
@@ -182,12 +182,12 @@ class Client(ScheduleVerbs):
         row = await self._reader.get(execution_id)
         if row is None:
             raise NotFoundError("execution", execution_id)
+        letter = Letter("migrate", execution_id, uuid.uuid4().hex)
         if workflow is None:
-            version = await self._reads.catalog.find(row.workflow_id)
-        else:
-            version = await self.register_workflow(workflow)
-        name = version.definition_hash
-        return await self._send(Letter("migrate", execution_id, uuid.uuid4().hex, definition=name))
+            name = (await self._reads.catalog.find(row.workflow_id)).definition_hash
+            return await self._send(msgspec.structs.replace(letter, definition=name))
+        data = Raw(encode_workflow(load_workflow(workflow)))
+        return await self._send(msgspec.structs.replace(letter, data=data))
 
     async def cancel_step(self, execution_id: str, step: str) -> bool:
         """Ask the engine to cancel one step. False if it has not begun, or has ended."""

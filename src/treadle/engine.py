@@ -406,15 +406,16 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         return await self._driver.fork(fork)
 
     async def migrate_execution(self, execution_id: str, workflow: Startable | None = None) -> bool:
-        """Let an execution that runs go on with another version of its workflow, if that is safe.
+        """Let an open execution go on with another version of its workflow, if that is safe.
 
         It is where each step that has begun is there and the same, and each decision would have been made there as
-        well; what was not reached yet may differ in any way.
+        well; what was not reached yet may differ in any way, and all of one that is PENDING. The ``timeout`` of the
+        new definition counts from where that of the old one did, and from now where there was none.
 
         Args:
             execution_id: Of the execution.
             workflow: The version: a ``WorkflowRef``, what ``register_workflow`` returned, or a definition, which is
-                registered. None for the one registered last.
+                registered if it is safe. None for the one registered last.
 
         Returns:
             False if it runs that version already.
@@ -427,12 +428,11 @@ class WorkflowEngine(StateManager, ScheduleVerbs):
         if workflow is None:
             workflow = WorkflowRef((await self.get_execution_state(execution_id)).workflow_id)
         if isinstance(workflow, WorkflowRef):
-            name = definition_hash(await self.get_workflow(workflow.workflow_id, workflow.version))
-        elif isinstance(workflow, WorkflowVersion):
-            name = workflow.definition_hash
-        else:
-            name = (await self.register_workflow(workflow)).definition_hash
-        return await self._driver.migrate(execution_id, name)
+            found = await self.get_workflow(workflow.workflow_id, workflow.version)
+            return await self._driver.migrate(execution_id, definition_hash(found))
+        if isinstance(workflow, WorkflowVersion):
+            return await self._driver.migrate(execution_id, workflow.definition_hash)
+        return await self._driver.migrate(execution_id, load_workflow(workflow, actions=self.actions or None))
 
     async def cancel_step(self, execution_id: str, step: str) -> bool:
         """Cancel one step that has begun, and all that is in its bodies; what follows it only is skipped.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,8 +83,47 @@ async def test_what_is_not_safe_is_refused_with_its_reasons_and_changes_nothing(
         assert await engine.get_execution_state("x") == before
         await engine.submit_input("x", "ask", 1)
         await engine.wait("x")
-        with pytest.raises(ConflictError, match="execution 'x' is COMPLETED; only one that runs can be migrated"):
+        with pytest.raises(ConflictError, match="execution 'x' is COMPLETED; it cannot be migrated any more, but forked"):
             await engine.migrate_execution("x", SECOND)
+
+
+@pytest.mark.parametrize("by_client", [False, True])
+async def test_a_definition_that_is_refused_is_not_registered_either(tmp_path: Path, *, by_client: bool) -> None:
+    path = tmp_path / "log.db"
+    async with asyncio.timeout(20), WorkflowEngine(store=path) as engine, Client(path) as client:
+        await engine.start_workflow(WorkflowRef((await engine.register_workflow(FIRST)).workflow_id), execution_id="x")
+        await asks(engine)
+        verbs = client if by_client else engine
+        with pytest.raises(ValidationError, match="step 'ask' has begun as input"):
+            await verbs.migrate_execution("x", FIRST.replace("type: input}", "type: wait, duration: 1h}"))
+        assert len(await engine.list_versions("w")) == 1
+        assert await verbs.migrate_execution("x", SECOND)
+        assert len(await engine.list_versions("w")) == 2
+
+
+async def test_one_that_waits_for_its_time_is_migrated_and_one_that_is_cancelled_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    released = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    async with asyncio.timeout(20):
+        async with WorkflowEngine(store=path) as engine:
+            await engine.start_workflow(FIRST, execution_id="x", start_at="300ms")
+            assert await engine.migrate_execution("x", "id: w\nnodes: [{id: z, type: set, values: 5}]")
+        async with WorkflowEngine(store=path, actions=[{"stubborn": stubborn}]) as engine:
+            assert (await engine.wait("x")).output == 5
+            await engine.start_workflow("id: w\nnodes: [{id: s, action: stubborn}]", execution_id="y")
+            async for event in engine.watch("y"):
+                if event.kind == "StepStarted":
+                    break
+            await engine.cancel_execution("y")
+            with pytest.raises(ConflictError, match="execution 'y' is about to be CANCELLED; it cannot be migrated"):
+                await engine.migrate_execution("y", FIRST)
+            released.set()
 
 
 async def test_a_workflow_that_nobody_registered_is_named() -> None:

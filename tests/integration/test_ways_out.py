@@ -100,6 +100,9 @@ async def test_a_retry_does_not_push_another_execution_off_its_key(work: Work) -
         assert first.status.value == "FAILED"
         held = {**CHAIN, "nodes": [{"id": "a", "action": "hold"}], "connections": []}
         await engine.start_workflow(held, execution_id="y", key="k")
+        await engine.start_workflow(held, execution_id="z", key="k", on_conflict="queue")
+        assert not await engine.retry_execution("z")  # it has not failed, whoever has its key
+        await engine.terminate_execution("z")
         with pytest.raises(ConflictError, match="execution 'y' has the key 'k' now; it has to end first"):
             await engine.retry_execution("x")
         await engine.terminate_execution("y")

@@ -259,11 +259,13 @@ class Driver(Reads, Protocol):
             ConflictError: Another open execution has its key.
         """
 
-    async def migrate(self, execution_id: str, definition_hash: str) -> bool:
-        """Let an execution go on with a registered version of its workflow; False if it runs that already.
+    async def migrate(self, execution_id: str, version: str | Workflow) -> bool:
+        """Let an execution go on with a version of its workflow; False if it runs that already.
+
+        ``version``: the hash of a registered one, or a valid definition, which is registered if it can go on with it.
 
         Raises:
-            ConflictError: It does not run.
+            ConflictError: It has ended, or is about to.
             ValidationError: That would not be safe; ``problems`` says exactly why, and nothing changed.
         """
 

@@ -275,9 +275,9 @@ def _migrate_requested(turn: Turn, one: i.MigrateRequested) -> bool:
     state = turn.state
     if turn.is_repeated(one.request):
         return True
-    is_open = state.started_at and not state.ended_at and state.ending is None
+    is_open = state.created_at and not state.ended_at and state.ending is None
     name = one.plan.definition_hash
-    if not is_open or name == state.definition_hash or migration_problems(state, one.plan):
+    if not is_open or name == state.definition_hash or migration_problems(state, one.plan, one.at):
         return False
     state.plans = {**state.plans, name: one.plan}
     turn.emit(e.ExecutionMigrated(definition_hash=name, request=one.request, at=one.at))

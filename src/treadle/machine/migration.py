@@ -1,8 +1,8 @@
 """Whether an execution that runs can go on with another definition, and if not exactly why.
 
 It can where what has happened would have happened there as well: each step that has begun is there and the same, waits
-for nothing that it did not wait for, and each step that has ended has the connections that were decided then. What
-has not been reached yet may differ in any way.
+for nothing that it did not wait for, and each step that has ended has the join and the connections that were decided
+then. What has not been reached yet may differ in any way, and all of one that has not begun.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from treadle.machine.transitions import COMPLETED, PENDING
-from treadle.model import Problem, RetryPolicy
+from treadle.machine.transitions import COMPLETED, PENDING, SKIPPED
+from treadle.model import Join, Problem, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from treadle.machine.state import State
 
 
-def migration_problems(state: State, plan: Plan) -> list[Problem]:
+def migration_problems(state: State, plan: Plan, at: int) -> list[Problem]:
     """Return why an execution cannot go on with ``plan``; empty where it can.
 
     Args:
         state: Of an execution that is not ending.
         plan: Of the other definition.
+        at: Now, in milliseconds since the epoch.
     """
-    found = list(_of_workflow(state, plan))
+    found = list(_of_workflow(state, plan, at))
     scope = state.root
     for node in scope.graph.nodes:
         phase = scope.phases[node.index]
@@ -37,11 +38,12 @@ def migration_problems(state: State, plan: Plan) -> list[Problem]:
             continue
         index = plan.index.get(node.id)
         if index is None:
-            found.append(_problem(node, "has begun, and the new definition has no such step"))
+            what = "was skipped" if phase == SKIPPED else "has begun"
+            found.append(_problem(node, f"{what}, and the new definition has no such step"))
             continue
         other = plan.nodes[index]
         found.extend(_problem(node, why) for why in _of_step(node, other, has_ended=phase >= COMPLETED))
-        found.extend(_problem(node, why) for why in _of_incoming(state, plan, node, other))
+        found.extend(_problem(node, why) for why in _of_incoming(state, plan, node, other, phase))
         if phase >= COMPLETED:
             found.extend(_problem(node, why) for why in _of_outgoing(node, other))
     return found
@@ -51,10 +53,15 @@ def _problem(node: PlanNode, why: str) -> Problem:
     return Problem("unsafe_migration", f"step {node.id!r} {why}", node.id)
 
 
-def _of_workflow(state: State, plan: Plan) -> Iterator[Problem]:
+def _of_workflow(state: State, plan: Plan, at: int) -> Iterator[Problem]:
     if plan.workflow.id != state.workflow_id:
         message = f"it is of workflow {state.workflow_id!r}, not of {plan.workflow.id!r}"
         yield Problem("unsafe_migration", message)
+    timeout_ms = plan.workflow.timeout_ms
+    taken_ms = state.clock(at) - state.counts_from(at) if state.started_at else 0
+    if timeout_ms is not None and timeout_ms <= taken_ms:
+        message = f"it has taken {taken_ms / 1000:g} s, and the timeout of the new definition is {timeout_ms / 1000:g} s"
+        yield Problem("unsafe_migration", message, "timeout")
 
 
 def _of_step(node: PlanNode, other: PlanNode, *, has_ended: bool) -> Iterator[str]:
@@ -82,11 +89,21 @@ def _essence(node: PlanNode) -> object:
     )
 
 
-def _of_incoming(state: State, plan: Plan, node: PlanNode, other: PlanNode) -> Iterator[str]:
+def _of_incoming(state: State, plan: Plan, node: PlanNode, other: PlanNode, phase: int) -> Iterator[str]:
     known = {one.source_id for one in state.plan.connections if one.target == node.index}
-    for connection in plan.connections:
-        if connection.target == other.index and connection.source_id not in known:
-            yield f"has begun without waiting for {connection.source_id!r}, as it would in the new definition"
+    there = [one.source_id for one in plan.connections if one.target == other.index]
+    what = "was skipped" if phase == SKIPPED else "has begun"
+    for source in there:
+        if source not in known:
+            yield f"{what} without waiting for {source!r}, as it would in the new definition"
+    for source in sorted(known.difference(there)) if phase == SKIPPED else ():
+        yield f"{what} after {source!r}, for which it does not wait in the new definition"
+    if phase >= COMPLETED and node.node.join != other.node.join and max(len(known), len(there)) > 1:
+        yield f"{what} on its join {_name(node.node.join)}, which is {_name(other.node.join)} in the new definition"
+
+
+def _name(join: Join) -> str:
+    return f"{join.kind.value} {join.count}" if join.count else join.kind.value
 
 
 def _of_outgoing(node: PlanNode, other: PlanNode) -> Iterator[str]:

@@ -254,6 +254,11 @@ class State:
         """Return the execution's own time at the wall time ``at``: wall time less the time it was paused."""
         return (at if self.paused_at is None else self.paused_at) - self.paused_ms
 
+    def counts_from(self, at: int) -> int:
+        """Return from when on the execution's timeout counts, by its own clock: from ``at`` where it has none yet."""
+        timeout_ms = self.plan.workflow.timeout_ms or 0
+        return next((due - timeout_ms for due, kind, *_ in self.timers if kind == EXECUTION_TIMEOUT), self.clock(at))
+
     def wake_at(self) -> int | None:
         """Return the wall time at which ``TimeReached`` is due; None while nothing is."""
         if self.paused_at is not None or self.ended_at:

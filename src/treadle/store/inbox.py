@@ -46,14 +46,14 @@ class Letter(Struct, frozen=True, forbid_unknown_fields=True):
         step: For ``submit``, ``answer``, ``cancel_step``, ``fork`` and ``explain``.
         answer: For ``answer``.
         fork: For ``fork``: id of the new execution.
-        definition: For ``migrate``: hash of a registered version.
+        definition: For ``migrate``: hash of a registered version; ``""`` where ``data`` is one.
         new_key: For ``retry``.
         where: For ``pause resume cancel retry`` of many executions: which ones; None for the one named.
         name: For ``send``: of the event.
         key: For ``send``: of the event; null for none.
         event_id: For ``send``: names the event; ``""``: ``request`` does.
         data: For ``submit``: the answer; for ``answer``: the output; for ``send``: what the event carries; for
-            ``register`` and ``fork``: the canonical form of a valid workflow (null for that of the execution).
+            ``register``, ``fork`` and ``migrate``: the canonical form of a valid workflow (null for none).
     """
 
     verb: Literal[

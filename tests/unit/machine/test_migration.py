@@ -30,7 +30,7 @@ def migrate(one: Any, plan: Plan, **how: Any) -> Any:
 
 
 def why(one: Any, plan: Plan) -> list[str]:
-    return [problem.message for problem in migration_problems(one.state, plan)]
+    return [problem.message for problem in migration_problems(one.state, plan, one.at)]
 
 
 @pytest.fixture
@@ -178,6 +178,51 @@ def test_skipped_handled_and_waiting_steps_are_taken_over(case: Any) -> None:
 def test_another_workflow_is_no_version_of_this_one(half: Any) -> None:
     plan = compile(Workflow("other", half.plan.workflow.nodes, half.plan.workflow.connections))
     assert why(half, plan) == ["it is of workflow 'w', not of 'other'"]
+
+
+def test_what_was_decided_stays_decided(case: Any) -> None:
+    one = case(["a", "b", act("j", join=Join(JoinKind.ANY)), "s"], ["a>j", "b>j", Connection("a", "s", "false"), "b>s"])
+    one.given().returned("a").starts().returned("j")
+    nodes, rest = ["a", "b"], [Connection("a", "s", "false"), "b>s"]
+    assert why(one, plan_of([*nodes, act("j", join=Join(JoinKind.AT_LEAST, 2)), "s"], ["a>j", "b>j", *rest])) == [
+        "step 'j' has begun on its join any, which is at_least 2 in the new definition"
+    ]
+    one = case(["a", "b", "s", "t"], [Connection("a", "s", "false"), "s>t"]).given().returned("a")
+    assert why(one, plan_of(["a", "b"], [])) == [
+        "step 's' was skipped, and the new definition has no such step",
+        "step 't' was skipped, and the new definition has no such step",
+    ]
+    assert why(one, plan_of(["a", "b", "s", "t"], [Connection("a", "s", "false")])) == [
+        "step 't' was skipped after 's', for which it does not wait in the new definition"
+    ]
+
+
+def test_one_that_has_not_begun_may_become_another_thing_and_begins_at_its_time(case: Any) -> None:
+    one = case(["a", "b"], ["a>b"]).created(start_at=T + 500)
+    plan = plan_of(["x"], [], timeout_ms=60)
+    migrate(one, plan).gives(e.ExecutionMigrated(definition_hash=plan.definition_hash, at=T), accepted=[True])
+    assert not one.turn.ready
+    one.time(500).starts()
+    assert one.statuses == {"x": "RUNNING"}
+    one.time(60)
+    assert one.seen.error.message == "the execution took longer than its timeout of 0.06 s"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "due"), [(100, 200, 200), (200, 100, 100), (None, 100, 150), (100, None, None), (80, 80, 80)]
+)
+def test_the_timeout_of_the_new_definition_holds(case: Any, before: int | None, after: int | None, due: int) -> None:
+    one = case(["a", Node("w", type=NodeType.WAIT, duration=10_000)], timeout_ms=before).given().time(50)
+    migrate(one, plan_of(["a", Node("w", type=NodeType.WAIT, duration=10_000)], [], timeout_ms=after))
+    assert one.state.wake_at() == (T + 10_000 if due is None else T + due)
+
+
+def test_a_timeout_that_has_passed_is_refused(case: Any) -> None:
+    one = case(["a"], timeout_ms=9_000).given().time(5_000)
+    assert why(one, plan_of(["a", "b"], [], timeout_ms=4_500)) == [
+        "it has taken 5 s, and the timeout of the new definition is 4.5 s"
+    ]
+    assert why(one.pause().time(10_000), plan_of(["a", "b"], [], timeout_ms=5_001)) == []
 
 
 def test_the_same_definition_and_an_execution_that_ends_change_nothing(half: Any, case: Any) -> None:

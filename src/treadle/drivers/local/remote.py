@@ -60,7 +60,7 @@ class Verbs(Protocol):
     async def cancel_step(self, execution_id: str, step: str, request: str = "") -> bool:
         """Cancel one step."""
 
-    async def migrate(self, execution_id: str, definition_hash: str, request: str = "") -> bool:
+    async def migrate(self, execution_id: str, version: str | Workflow, request: str = "") -> bool:
         """Go on with another version."""
 
     async def fork(self, fork: Fork) -> str:
@@ -204,7 +204,7 @@ class RemoteCommands:
             case "retry":
                 return await self._verbs.retry(execution_id, request, new_key=letter.new_key)
             case "migrate":
-                return await self._verbs.migrate(execution_id, letter.definition, request)
+                return await self._verbs.migrate(execution_id, letter.definition or _workflow(letter.data), request)
             case "register":
                 return bool(await self._verbs.register([_workflow(letter.data)]))
             case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from treadle.machine.inputs import (
 from treadle.values import PayloadError, decode_payload, encode_payload
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from msgspec import Raw
 
     from treadle.drivers.local.events import Events
@@ -30,12 +33,13 @@ if TYPE_CHECKING:
     from treadle.drivers.local.recovery import Plans
     from treadle.drivers.local.resident import Resident
     from treadle.drivers.local.turns import TurnLoop
-    from treadle.model import Answer, BulkResult, BulkVerb, ExecutionFilter, JsonValue, Workflow
+    from treadle.machine import Plan
+    from treadle.model import Answer, BulkResult, BulkVerb, ExecutionFilter, JsonValue, Workflow, WorkflowVersion
     from treadle.settings import Settings
     from treadle.store.protocol import Store
 
 
-class Requests:
+class Requests(ABC):
     """Part of the local driver; see ``drivers.protocol.Driver`` for what each verb promises.
 
     A request has a name of its own, so that one whose commit was in doubt and that is fed again counts once.
@@ -47,6 +51,10 @@ class Requests:
     _turns: TurnLoop
     _settings: Settings
     _events: Events
+
+    @abstractmethod
+    async def register(self, workflows: Sequence[Workflow]) -> list[WorkflowVersion]:
+        """Register workflows."""
 
     async def _resident(self, execution_id: str) -> Resident:
         self._turns.check_lives()
@@ -102,6 +110,8 @@ class Requests:
     ) -> bool:
         """Go on after a failure."""
         state = (await self._resident(execution_id)).state
+        if not state.ended_at and request not in state.requests:
+            return False  # whoever has its key
         async with self._lines.hold(state.workflow_id, state.key):
             first = await self._lines.first(state.workflow_id, state.key)
             if first is not None and first.execution_id != execution_id:
@@ -113,22 +123,43 @@ class Requests:
             )
             return await self._turns.ask(resident, asked)
 
-    async def migrate(self, execution_id: str, definition_hash: str, request: str = "") -> bool:
+    async def migrate(self, execution_id: str, version: str | Workflow, request: str = "") -> bool:
         """Go on with another version."""
         resident = await self._resident(execution_id)
+        plan = await self._plan_of(version, execution_id)
+        self._check_migration(resident, plan)
+        if not isinstance(version, str):  # only now: a refusal changes nothing
+            await self.register([version])
+            resident = await self._resident(execution_id)
+        asked = MigrateRequested(plan=plan, request=request or uuid.uuid4().hex, at=resident.now_ms())
+        if await self._turns.ask(resident, asked):
+            return True
+        self._check_migration(resident, plan)  # it may have gone on meanwhile
+        return False
+
+    async def _plan_of(self, version: str | Workflow, execution_id: str) -> Plan:
+        if not isinstance(version, str):
+            return self._plans.of(self._plans.define(version))
         try:
-            plan = await self._plans.read(definition_hash, execution_id)
+            return await self._plans.read(version, execution_id)
         except QuarantineError as error:
             raise StoreError(f"the definition cannot be used: {error.args[0]}", self._log.path) from error
+
+    def _check_migration(self, resident: Resident, plan: Plan) -> None:
+        """Check that an execution can go on with another definition.
+
+        Raises:
+            ConflictError: It has ended, or is about to.
+            ValidationError: It would not be safe.
+        """
         state = resident.state
-        if state.ended_at or state.ending is not None or not state.started_at:
-            message = f"execution {execution_id!r} is {state.status.value}; only one that runs can be migrated"
-            raise ConflictError(f"{message}, and any other forked", execution_id, state.status.value)
-        if problems := migration_problems(state, plan):
+        if state.ended_at or state.ending is not None:
+            stands = f"is {state.status.value}" if state.ending is None else f"is about to be {state.ending.status.value}"
+            message = f"execution {resident.id!r} {stands}; it cannot be migrated any more, but forked"
+            raise ConflictError(message, resident.id, state.status.value)
+        if problems := migration_problems(state, plan, resident.now_ms()):
             raise ValidationError("; ".join(one.message for one in problems), problems)
         self._merged(plan.workflow, state.input_value, None)
-        asked = MigrateRequested(plan=plan, request=request or uuid.uuid4().hex, at=resident.now_ms())
-        return await self._turns.ask(resident, asked)
 
     async def cancel_step(self, execution_id: str, step: str, request: str = "") -> bool:
         """Cancel one step."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.errors import ReplayError
 from treadle.machine import events as e
 from treadle.machine.folding.connections import look_again
 from treadle.machine.scope import Scope
-from treadle.machine.state import ACTIVE, UNDECIDED
+from treadle.machine.state import ACTIVE, EXECUTION_TIMEOUT, UNDECIDED
 from treadle.machine.transitions import COMPLETED, PENDING
 
 if TYPE_CHECKING:
@@ -41,12 +42,25 @@ def _execution_migrated(state: State, event: e.ExecutionMigrated) -> None:
         for body in group.kept.values():
             body.parent, body.holder = after, index
     _decide_again(before, after)
+    counts_from = state.counts_from(event.at)
     state.plan, state.root, state.definition_hash = plan, after, event.definition_hash
     if event.request:
         state.requests.add(event.request)
+    if not state.started_at:
+        return
+    _set_timeout(state, counts_from)
     for node in plan.nodes:
         if after.phases[node.index] == PENDING:
             look_again(state, after, node)
+
+
+def _set_timeout(state: State, counts_from: int) -> None:
+    """Let the timeout of the other definition hold: from the start, or from now where there was none."""
+    state.timers[:] = [timer for timer in state.timers if timer[1] != EXECUTION_TIMEOUT]
+    timeout_ms = state.plan.workflow.timeout_ms
+    if timeout_ms is not None:
+        state.timers.append((counts_from + timeout_ms, EXECUTION_TIMEOUT, "", 0))
+    heapq.heapify(state.timers)
 
 
 def _take_over(before: Scope, after: Scope) -> None:
