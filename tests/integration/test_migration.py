@@ -83,7 +83,9 @@ async def test_what_is_not_safe_is_refused_with_its_reasons_and_changes_nothing(
         assert await engine.get_execution_state("x") == before
         await engine.submit_input("x", "ask", 1)
         await engine.wait("x")
-        with pytest.raises(ConflictError, match="execution 'x' is COMPLETED; it cannot be migrated any more, but forked"):
+        with pytest.raises(
+            ConflictError, match="execution 'x' is COMPLETED; it cannot be migrated any more, but forked"
+        ):
             await engine.migrate_execution("x", SECOND)
 
 

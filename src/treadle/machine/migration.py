@@ -60,7 +60,9 @@ def _of_workflow(state: State, plan: Plan, at: int) -> Iterator[Problem]:
     timeout_ms = plan.workflow.timeout_ms
     taken_ms = state.clock(at) - state.counts_from(at) if state.started_at else 0
     if timeout_ms is not None and timeout_ms <= taken_ms:
-        message = f"it has taken {taken_ms / 1000:g} s, and the timeout of the new definition is {timeout_ms / 1000:g} s"
+        message = (
+            f"it has taken {taken_ms / 1000:g} s, and the timeout of the new definition is {timeout_ms / 1000:g} s"
+        )
         yield Problem("unsafe_migration", message, "timeout")
 
 

@@ -154,7 +154,9 @@ class Requests(ABC):
         """
         state = resident.state
         if state.ended_at or state.ending is not None:
-            stands = f"is {state.status.value}" if state.ending is None else f"is about to be {state.ending.status.value}"
+            stands = (
+                f"is {state.status.value}" if state.ending is None else f"is about to be {state.ending.status.value}"
+            )
             message = f"execution {resident.id!r} {stands}; it cannot be migrated any more, but forked"
             raise ConflictError(message, resident.id, state.status.value)
         if problems := migration_problems(state, plan, resident.now_ms()):
