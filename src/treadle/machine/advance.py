@@ -170,7 +170,7 @@ def _due(turn: Turn, timer: Timer, at: int) -> None:
         turn.state.going.append(found)
     elif kind == QUEUE_TIMEOUT:
         _queue_timeout(turn, *found, at)
-    elif not turn.state.cancels(step):
+    else:
         time_out(turn, *found, at)
 
 

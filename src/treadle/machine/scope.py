@@ -57,7 +57,7 @@ class Scope:
         winner: Index of that leaf; None while there is none.
         groups: Its maps, loops and parallels that have begun.
         dropped: Steps that were cancelled because the scope was ending: a retry runs them again.
-        rounds: Of steps that a person had tried again, and of children begun anew, how many attempts there were before.
+        rounds: Of children begun anew, how many attempts there were before.
         by: Who gave, or is to give, what a step gives, where it is not the action of its node.
     """
 

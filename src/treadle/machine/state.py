@@ -283,14 +283,19 @@ class State:
         scope, node = found
         phase = scope.phases[node.index]
         if kind == YIELD:
-            return phase == RUNNING and scope.groups[node.index].begun == number
+            return phase == RUNNING and scope.is_routing and scope.groups[node.index].begun == number
         if kind == QUEUE_TIMEOUT:
             return self.ready.get(step) == number
         if kind == RETRY:
             return phase == WAITING and scope.attempts[node.index] == number
-        if kind == TOTAL_TIMEOUT and (step in self.spent or scope.rounds.get(node.index, 0) != number):
-            return False
-        return phase == WAITING if kind == WAIT else phase < COMPLETED
+        if kind == WAIT:
+            return phase == WAITING
+        return phase < COMPLETED and step not in self.spent and not self.cancels(step)
+
+    def drop_timers(self, kind: int, step: str = "") -> None:
+        """Let go of the timers of a kind, of a step or of the execution: others take their place."""
+        self.timers[:] = [timer for timer in self.timers if timer[1:3] != (kind, step)]
+        heapq.heapify(self.timers)
 
     def rest(self) -> None:
         """Leave no work of this turn to the next."""

@@ -24,7 +24,6 @@ from treadle.machine import (
 )
 from treadle.machine import inputs as i
 from treadle.machine.scope import Group, Scope
-from treadle.machine.state import TOTAL_TIMEOUT
 from treadle.model import Answer, Connection, Node, StepError, Workflow
 from treadle.values import decode_payload, encode_payload
 
@@ -49,10 +48,8 @@ def dump(state: State) -> dict[str, Any]:
     seen["scopes"] = {body.path: dump_scope(body) for body in (state.root, *state.bodies.values())}
     seen["places"] = {key: (scope.path, node.id) for key, (scope, node) in state.places.items()}
     seen["ready"] = list(state.ready)
-    live = (timer for timer in state.timers if state.is_live(timer))
-    # Nothing becomes of a total timeout once the attempts are cancelled, so the machine may have dropped it.
     seen["wall_timers"] = sorted(timer for timer in state.wall_timers if state.is_live(timer))
-    seen["timers"] = sorted(timer for timer in live if not (timer[1] == TOTAL_TIMEOUT and state.cancels(timer[2])))
+    seen["timers"] = sorted(timer for timer in state.timers if state.is_live(timer))
     return seen
 
 

@@ -11,6 +11,7 @@ from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.commands import CancelStep, RunStep
 from treadle.machine.explain import explain
+from treadle.machine.state import TOTAL_TIMEOUT
 from treadle.model import (
     Answer,
     Body,
@@ -146,6 +147,16 @@ def test_retry_gives_the_whole_total_timeout_again(case: Any) -> None:
     one = case([asks(total_timeout_ms=100)]).given().wait(60).raised("a").wait(1_000).answer("a", "retry").starts()
     assert one.time(99).turn.events == []
     assert one.time(1).kinds == ["AnswerAwaited a", "ExecutionPaused"]
+
+
+def test_the_total_timeout_of_a_retry_that_never_began_does_not_count_for_the_next(case: Any) -> None:
+    one = case([asks(total_timeout_ms=100)]).given().time(100)
+    one.answer("a", "retry").time(100)
+    assert one.kinds[0] == "AnswerAwaited a"
+    one.answer("a", "retry")
+    assert one.folded().timers == [(one.at + 100, TOTAL_TIMEOUT, "a", 0)]
+    one.starts().time(99).gives_nothing()
+    assert one.time(1).kinds[0] == "AnswerAwaited a"
 
 
 def test_interruptions_are_counted_anew_behind_a_retry(case: Any) -> None:

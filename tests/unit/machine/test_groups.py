@@ -421,6 +421,13 @@ def test_an_end_in_a_body_ends_that_body(case: Any) -> None:
 # -- time, pauses, cancels
 
 
+def test_the_timeout_of_a_map_counts_no_more_once_the_execution_is_cancelled(case: Any) -> None:
+    one = case([maps([1], timeout_ms=50)]).given()
+    one.when(i.CancelExecutionRequested(at=T)).time(50).gives_nothing()
+    one.cancelled("m[0].a")
+    assert one.seen.status is ExecutionStatus.CANCELLED
+
+
 def test_a_timeout_ends_all_that_is_in_a_group(case: Any) -> None:
     one = case([maps([1, 2], timeout_ms=50), "z"], ["m>z"]).given().returned("m[0].a").time(50)
     assert one.turn.commands == [CancelStep("m[1].a", 1)]

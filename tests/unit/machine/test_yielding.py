@@ -9,6 +9,7 @@ import pytest
 from treadle.errors import ReplayError
 from treadle.machine import apply
 from treadle.machine import events as e
+from treadle.machine import inputs as i
 from treadle.machine import turn as turns
 from treadle.model import Body, Node, NodeType, Timer
 
@@ -44,6 +45,12 @@ def test_a_loop_that_waits_for_nothing_goes_on_from_turn_to_turn(case: Any) -> N
         one.time()
         assert len(one.turn.events) <= MOST + ITERATION
     assert (one.seen.output, len(one.log)) == (29, 5)
+
+
+def test_a_loop_that_has_yielded_does_not_go_on_once_the_execution_is_cancelled(case: Any) -> None:
+    one = case([loops(until="index == 29"), "a"]).given()
+    one.when(i.CancelExecutionRequested(at=one.at)).time().gives_nothing()
+    assert one.cancelled("a").statuses["l"] == "CANCELLED"
 
 
 @pytest.mark.parametrize("most", [None, 7])

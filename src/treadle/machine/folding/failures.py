@@ -62,10 +62,10 @@ def _begin_anew(state: State, scope: Scope, node: PlanNode, at: int) -> None:
     index = node.index
     for counted in (scope.failures, scope.interruptions, scope.by, scope.parameters):
         counted.pop(index, None)
-    scope.rounds[index] = scope.attempts[index]
     total = node.node.total_timeout_ms
     if total is not None:
-        heapq.heappush(state.timers, (state.clock(at) + total, TOTAL_TIMEOUT, scope.keys[index], scope.rounds[index]))
+        state.drop_timers(TOTAL_TIMEOUT, scope.keys[index])
+        heapq.heappush(state.timers, (state.clock(at) + total, TOTAL_TIMEOUT, scope.keys[index], 0))
 
 
 def _output_given(state: State, event: e.OutputGiven) -> None:

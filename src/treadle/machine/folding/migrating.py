@@ -56,11 +56,10 @@ def _execution_migrated(state: State, event: e.ExecutionMigrated) -> None:
 
 def _set_timeout(state: State, counts_from: int) -> None:
     """Let the timeout of the other definition hold: from the start, or from now where there was none."""
-    state.timers[:] = [timer for timer in state.timers if timer[1] != EXECUTION_TIMEOUT]
+    state.drop_timers(EXECUTION_TIMEOUT)
     timeout_ms = state.plan.workflow.timeout_ms
     if timeout_ms is not None:
-        state.timers.append((counts_from + timeout_ms, EXECUTION_TIMEOUT, "", 0))
-    heapq.heapify(state.timers)
+        heapq.heappush(state.timers, (counts_from + timeout_ms, EXECUTION_TIMEOUT, "", 0))
 
 
 def _take_over(before: Scope, after: Scope) -> None:
