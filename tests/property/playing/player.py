@@ -31,7 +31,6 @@ from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine.calls import ACTION, COMPENSATION, FALLBACK
 from treadle.machine.scope import Group, Scope
-from treadle.machine.state import TOTAL_TIMEOUT
 from treadle.model import Answer, Body, ExecutionStatus, Node, StepError, Workflow
 from treadle.paths import find_node
 from treadle.values import decode_payload, encode_payload
@@ -50,10 +49,8 @@ def dump(state: State) -> dict[str, Any]:
     seen["scopes"] = {body.path: dump_scope(body) for body in (state.root, *state.bodies.values())}
     seen["places"] = {key: (scope.path, node.id) for key, (scope, node) in state.places.items()}
     seen["ready"] = list(state.ready)
-    live = (timer for timer in state.timers if state.is_live(timer))
-    # Nothing becomes of a total timeout once the attempts are cancelled, so the machine may have dropped it.
     seen["wall_timers"] = sorted(timer for timer in state.wall_timers if state.is_live(timer))
-    seen["timers"] = sorted(timer for timer in live if not (timer[1] == TOTAL_TIMEOUT and state.cancels(timer[2])))
+    seen["timers"] = sorted(timer for timer in state.timers if state.is_live(timer))
     return seen
 
 
@@ -172,7 +169,7 @@ class Player:
         since = events[len(retried) - retried[::-1].index(True) if True in retried else 0 :]
         fell_back = any(isinstance(one, e.StepFellBack) for one in since)
         if command.role == COMPENSATION:
-            given = any(isinstance(one, e.OutputGiven) for one in since)
+            given = any(isinstance(one, e.OutputGiven) and not one.confirms for one in since)
             wanted = "undo_other" if fell_back and not given else "undo"
         else:
             assert command.role == (FALLBACK if fell_back else ACTION)
@@ -239,7 +236,9 @@ class Player:
             case "answer" if self.live.waiting:
                 return self._answer(list(self.live.waiting)[which % len(self.live.waiting)])
             case "decide" if self.live.spent:
-                return self._decide(list(self.live.spent)[which % len(self.live.spent)], list(Answer)[detail % 4])
+                return self._decide(
+                    list(self.live.spent)[which % len(self.live.spent)], list(Answer)[detail % len(Answer)]
+                )
             case "cancel_step" if detail > 4:
                 steps = [key for scope in (self.live.root, *self.live.bodies.values()) for key in scope.keys]
                 return i.CancelStepRequested(at=self.at, step=steps[which % len(steps)])

@@ -12,6 +12,7 @@ from treadle.machine import events as e
 from treadle.machine import inputs as i
 from treadle.machine import snapshot
 from treadle.model import (
+    Answer,
     Compensation,
     Connection,
     ExecutionStatus,
@@ -110,6 +111,9 @@ def check_attempts(player: Player) -> None:
     failed: Counter[str] = Counter()
     policies: dict[str, RetryPolicy] = {}
     for event in player.events:
+        if isinstance(event, e.CompensationsBegan):
+            failed.clear()
+            policies |= {one: _undo(one, player).retry for one in event.steps}
         step = getattr(event, "step", "")
         node = find_node(player.plan.workflow, step)
         if node is None:
@@ -127,9 +131,6 @@ def check_attempts(player: Player) -> None:
         elif isinstance(event, e.StepAnswered):
             policies.pop(step, None)
             failed[step] = 0
-        elif isinstance(event, e.CompensationsBegan):
-            failed.clear()
-            policies |= {one: _undo(one, player).retry for one in event.steps}
 
 
 def check_undoing(player: Player) -> None:
@@ -164,7 +165,7 @@ def _undo(step: str, player: Player) -> Compensation:
     for event in _told(step, player):
         if isinstance(event, e.StepFellBack):
             by_fallback = True
-        elif isinstance(event, (e.StepAnswered, e.OutputGiven)):
+        elif isinstance(event, e.StepAnswered) and event.answer is not Answer.COMPLETE:
             by_fallback = False
     call = node.compensate if not by_fallback or node.fallback is None else node.fallback.compensate
     if call is None:
@@ -174,8 +175,17 @@ def _undo(step: str, player: Player) -> Compensation:
 
 def _is_undone(player: Player) -> bool:
     if player.live.status is ExecutionStatus.CANCELLED:
-        return player.plan.workflow.compensate_on_cancel
+        return player.plan.workflow.compensate_on_cancel or _had_failed(player)
     return player.live.status in (ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT)
+
+
+def _had_failed(player: Player) -> bool:
+    """Tell whether it began to end with a failure or its timeout, before anybody cancelled it."""
+    endings = (one for one in player.events if isinstance(one, ENDINGS) and "" in _ending_bodies(one, player))
+    first = next(endings, None)
+    if isinstance(first, e.EndReached):
+        return first.status is ExecutionStatus.FAILED
+    return isinstance(first, (e.ExecutionHalted, e.DeadlinePassed))
 
 
 def _is_cut_short(player: Player) -> bool:
@@ -223,17 +233,17 @@ def _is_active(connection: Connection, player: Player) -> bool:
     if connection.otherwise:
         beside = [one for one in player.plan.workflow.connections if one.source == connection.source]
         return not any(TRUTH[one.condition] for one in beside if one.condition and one.outcome in ends)
-    return TRUTH[connection.condition or "true"] and not _is_behind_the_first(connection, player)
+    return not _is_behind_the_first(connection, player) and TRUTH[connection.condition or "true"]
 
 
 def _is_behind_the_first(connection: Connection, player: Player) -> bool:
-    """A switch takes the first of its conditions that is true."""
+    """A switch takes the first of its conditions that is true, and looks at none behind it."""
     node = find_node(player.plan.workflow, connection.source)
     if not connection.condition or node is None or node.type is not NodeType.SWITCH or node.mode is SwitchMode.ALL:
         return False
     ends = _outcomes(connection.source, player)
     beside = [one for one in player.plan.workflow.connections if one.source == connection.source and one.condition]
-    return any(TRUTH[one.condition or ""] and one.outcome in ends for one in beside[: beside.index(connection)])
+    return any(one.outcome in ends and TRUTH[one.condition or ""] for one in beside[: beside.index(connection)])
 
 
 def _outcomes(step: str, player: Player) -> tuple[Outcome, ...]:
